@@ -1,0 +1,152 @@
+"""The only place a thread is made."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+
+from .locks import new_lock
+
+logger = logging.getLogger(__name__)
+
+
+def start_thread(role: str, target: Callable[[], None]) -> threading.Thread:
+    """Start a daemon thread named ``mcpsync-<role>``; call it with no lock held."""
+    thread = threading.Thread(target=target, name=f"mcpsync-{role}", daemon=True)
+    thread.start()
+    return thread
+
+
+class PeriodicThread:
+    """Calls a method of its owner whenever that is due, until stopped or the owner is gone.
+
+    It starts on first use, survives the method's errors, and holds its owner weakly, so that an
+    owner nobody uses is collected and its thread ends. Thread-safe.
+
+    Args:
+        role: What the thread's name says.
+        work: A bound method. It returns the seconds until it is due again.
+
+    Lock: _lock guards _thread, _stopped.
+    """
+
+    def __init__(self, role: str, work: Callable[[], float]) -> None:
+        self._role = role
+        self._work = weakref.WeakMethod(work)
+        self._lock = new_lock(f"{role} thread")
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def ensure_running(self) -> None:
+        """Start the thread if it does not run; cheap when it does."""
+        thread = self._thread
+        if (thread is not None and thread.is_alive()) or self._stopped:
+            return
+        with self._lock:
+            if self._thread is not thread or self._stopped:
+                return
+            self._thread = thread = threading.Thread(
+                target=_run_periodically,
+                args=(weakref.ref(self), self._work, self._wake),
+                name=f"mcpsync-{self._role}",
+                daemon=True,
+            )
+        thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread, waiting for at most *timeout* seconds. Works twice, from any thread."""
+        with self._lock:
+            self._stopped = True
+            thread, self._thread = self._thread, None
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def forget(self) -> None:
+        """Have no thread any more: it does not exist in a forked child."""
+        self._lock = new_lock(f"{self._role} thread")
+        self._wake = threading.Event()
+        self._thread = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is there."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stopped
+
+
+def _run_periodically(
+    owner: weakref.ref[PeriodicThread],
+    method: weakref.WeakMethod[Callable[[], float]],
+    wake: threading.Event,
+) -> None:
+    delay = 0.0
+    while True:
+        wake.wait(delay)
+        periodic = owner()
+        work = method()
+        if periodic is None or work is None or periodic.stopped:
+            return
+        delay = 60.0  # what holds if the work fails
+        try:
+            delay = work()
+        except Exception:
+            logger.exception("%s failed; it goes on", threading.current_thread().name)
+        del periodic, work
+
+
+class Courier:
+    """Runs small errands nobody waits for, such as telling a server that a call was cancelled.
+
+    At most one thread, alive only while there are errands; what exceeds *capacity* is dropped,
+    since an errand is a courtesy. Thread-safe.
+
+    Lock: _lock guards _thread_alive.
+    """
+
+    def __init__(self, role: str, capacity: int = 256) -> None:
+        self._role = role
+        self._lock = new_lock(f"{role} thread")
+        self._errands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._capacity = capacity
+        self._thread_alive = False
+
+    def run(self, errand: Callable[[], None]) -> None:
+        """Have *errand* run soon, on another thread; its errors are logged at debug."""
+        if self._errands.qsize() >= self._capacity:
+            return
+        self._errands.put(errand)
+        with self._lock:
+            needed, self._thread_alive = not self._thread_alive, True
+        if needed:
+            start_thread(self._role, self._work)
+
+    def forget(self) -> None:
+        """Drop all errands: they are the parent's, and its thread does not exist in the child."""
+        self._lock = new_lock(f"{self._role} thread")
+        self._errands = queue.SimpleQueue()
+        self._thread_alive = False
+
+    def _work(self) -> None:
+        while True:
+            try:
+                errand = self._errands.get(timeout=0.2)
+            except queue.Empty:
+                with self._lock:
+                    if self._errands.empty():
+                        self._thread_alive = False
+                        return
+                continue
+            try:
+                errand()
+            except Exception:
+                logger.debug("an errand failed", exc_info=True)

@@ -1,0 +1,81 @@
+"""From a server's configuration to the transports that reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..config import HttpServerConfig, ServerConfig, StdioServerConfig
+from ..http import HttpEndpoint, HttpSettings, Limits
+from ..http.settings import Auth, origin_of
+from ..session.opening import Carrier
+from ..transports.stdio import StdioTransport
+from ..transports.streamable_http_legacy import StreamableHTTPLegacy
+from ..transports.streamable_http_modern import StreamableHTTPModern
+
+if TYPE_CHECKING:
+    from requests import Session
+
+
+class HttpCarrier:
+    """Reaches one URL; its origin is what the era is remembered by."""
+
+    silence_is_legacy = False
+
+    def __init__(self, url: str, settings: HttpSettings, limits: Limits) -> None:
+        self.origin: object | None = origin_of(url)
+        self._url = url
+        self._settings = settings
+        self._limits = limits
+
+    def modern(self) -> StreamableHTTPModern:
+        """Return a transport of the modern era."""
+        return StreamableHTTPModern(self._endpoint())
+
+    def legacy(self) -> StreamableHTTPLegacy:
+        """Return a transport of the legacy era."""
+        return StreamableHTTPLegacy(self._endpoint())
+
+    def _endpoint(self) -> HttpEndpoint:
+        return HttpEndpoint(self._url, self._settings, self._limits)
+
+
+class StdioCarrier:
+    """Starts one command; each process is asked its era anew."""
+
+    silence_is_legacy = True
+    origin: object | None = None
+
+    def __init__(self, config: StdioServerConfig, limits: Limits) -> None:
+        self._config = config
+        self._limits = limits
+        self._transport: StdioTransport | None = None
+
+    def modern(self) -> StdioTransport:
+        """Return the transport, of whichever era the process is; started if there is none."""
+        if self._transport is None or not self._transport.alive:
+            self._transport = StdioTransport(self._config, self._limits)
+        return self._transport
+
+    legacy = modern
+
+
+def carrier_for(
+    config: ServerConfig,
+    *,
+    headers: Mapping[str, str] | None,
+    auth: Auth,
+    session: Session | None,
+    limits: Limits,
+) -> Carrier:
+    """Return what reaches the server of *config*.
+
+    Raises:
+        ConfigurationError: Headers, auth or session are not usable.
+    """
+    if isinstance(config, HttpServerConfig):
+        settings = HttpSettings.resolve(
+            config.url, headers={**config.headers, **(headers or {})}, auth=auth, session=session
+        )
+        return HttpCarrier(config.url, settings, limits)
+    return StdioCarrier(config, limits)

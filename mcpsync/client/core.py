@@ -1,0 +1,165 @@
+"""A client's one session: opened on first use, shared by threads, begun anew after a fork."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from .._runtime.deadline import Deadline
+from .._runtime.flight import SingleFlight
+from .._runtime.fork import after_fork_in_child
+from .._runtime.locks import new_lock
+from ..errors import ConfigurationError, ConnectionClosed, HTTPStatusError, MCPError, MCPSyncError
+from ..protocol.lifecycle import State, Step, after
+from ..protocol.negotiation import MODERN_EVIDENCE
+from ..session.base import Call, ClientSession
+from ..session.opening import Opening, eras
+from ..transports.base import CallScope
+
+CLOSE_TIMEOUT = 5.0  # seconds that close() may take unless it is told otherwise
+
+T = TypeVar("T")
+
+
+class SessionKeeper:
+    """Keeps the session of one client. Thread-safe.
+
+    Lock: _lock guards _session, _assumed, state. Sessions are opened and closed outside it.
+    """
+
+    def __init__(self, opening: Opening, origin: object | None, connect_timeout: float) -> None:
+        self._opening = opening
+        self._origin = origin
+        self._connect_timeout = connect_timeout
+        self._lock = new_lock("session keeper")
+        self._flight: SingleFlight[None, ClientSession] = SingleFlight()
+        self._session: ClientSession | None = None
+        self._assumed = False
+        self.state = State.NEW
+        self._at_fork = after_fork_in_child(self._forget)
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a session whose transport can still carry something."""
+        session = self._session
+        return session is not None and session.alive
+
+    def session(self, call: Call) -> ClientSession:
+        """Return the session, opening one if there is none or it has ended.
+
+        Raises:
+            ConnectionClosed: The client was closed.
+            MCPSyncError: None is to be had; nothing that was to follow has been sent.
+        """
+        session = self._session
+        if session is not None and session.alive:
+            return session
+        scope = call.scope
+        try:
+            return self._flight.do(
+                None, lambda: self._open(call), deadline=scope.deadline, cancel=scope.cancel
+            )
+        except MCPSyncError as error:
+            error.maybe_executed = False
+            raise
+
+    def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
+        """Make a request over the session."""
+        session = self.session(call)
+        if not self._assumed:
+            return session.request(method, params, call)
+        try:
+            result = session.request(method, params, call)
+        except (HTTPStatusError, MCPError) as error:
+            if not _says_wrong_era(error):
+                raise
+            self._doubt(session)
+            return self.session(call).request(method, params, call)
+        self._assumed = False
+        return result
+
+    def close(self, deadline: Deadline) -> None:
+        """Close the session; what waits ends with ``ConnectionClosed``. Works twice."""
+        with self._lock:
+            self.state = after(self.state, Step.CLOSE)
+            session, self._session = self._session, None
+        if session is not None:
+            session.close(deadline)
+
+    def _open(self, call: Call) -> ClientSession:
+        with self._lock:
+            if self.state is State.CLOSED:
+                raise ConnectionClosed("the client is closed.")
+            ended, self._session = self._session, None
+            if ended is not None and ended.alive:  # opened between our look and our flight
+                self._session = ended
+                return ended
+            if self.state is State.OPEN:
+                self.state = after(self.state, Step.FAIL)
+            self.state = after(self.state, Step.CONNECT)
+        if ended is not None:
+            ended.close(Deadline(CLOSE_TIMEOUT))
+        opened, assumed = self._try_open(call)
+        with self._lock:
+            wanted = self.state is State.CONNECTING
+            if wanted:
+                self.state = after(self.state, Step.SUCCEED)
+                self._session, self._assumed = opened, assumed
+        if not wanted:
+            opened.close(Deadline(CLOSE_TIMEOUT))
+            raise ConnectionClosed("the client was closed while it connected.")
+        return opened
+
+    def _try_open(self, call: Call) -> tuple[ClientSession, bool]:
+        scope = call.scope
+        patient = CallScope(
+            scope.deadline.within(self._connect_timeout), scope.cancel, scope.headers
+        )
+        try:
+            return self._opening.open(Call(patient))
+        except BaseException:
+            with self._lock:
+                if self.state is State.CONNECTING:
+                    self.state = after(self.state, Step.FAIL)
+            raise
+
+    def _doubt(self, session: ClientSession) -> None:
+        """Let go of a session whose era was assumed and is wrong."""
+        eras.forget(self._origin)
+        with self._lock:
+            mine = self._session is session
+            if mine:
+                self._session = None
+                self.state = after(self.state, Step.FAIL)
+        if mine:
+            session.close(Deadline(CLOSE_TIMEOUT))
+
+    def _forget(self) -> None:
+        """Have no session any more: in a forked child it is the parent's."""
+        self._lock = new_lock("session keeper")
+        self._flight.reset()
+        self._session = None
+        self.state = after(self.state, Step.FORGET)
+
+
+def _says_wrong_era(error: HTTPStatusError | MCPError) -> bool:
+    """Whether *error* turns a request down unseen, as a server of the other era does. (N3, N5)"""
+    if isinstance(error, MCPError):
+        return error.status in (400, 404) and error.code not in MODERN_EVIDENCE
+    return error.status in (400, 404, 405)
+
+
+def checked_timeout(timeout: float | None, default: float) -> float:
+    """Return *timeout* in seconds, or the default for None.
+
+    Raises:
+        ConfigurationError: It is not a positive number.
+    """
+    if timeout is None:
+        return default
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise ConfigurationError(f"a timeout is a number of seconds, not {timeout!r}.")
+    if math.isnan(timeout) or timeout <= 0:
+        raise ConfigurationError(f"a timeout must be positive, not {timeout!r}.")
+    return float(timeout)

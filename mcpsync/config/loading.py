@@ -1,0 +1,71 @@
+"""Servers from a mapping or a YAML file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+from .placeholders import expand
+from .servers import ServerConfig, parse_server
+
+
+def load_servers(
+    servers: Mapping[str, ServerConfig | Mapping[str, Any]],
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, ServerConfig]:
+    """Make the configurations of *servers*, a mapping of names to what was written for each.
+
+    Args:
+        servers: By name.
+        environment: Where ``${NAME}`` is looked up; the process's own by default.
+
+    Raises:
+        ConfigurationError: One of them is wrong; it is named.
+        PlaceholderError: A ``${NAME}`` is not set.
+    """
+    environment = os.environ if environment is None else environment
+    loaded: dict[str, ServerConfig] = {}
+    for name, value in servers.items():
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"a server's name must be a non-empty string, not {name!r}.")
+        if isinstance(value, Mapping):
+            value = expand(value, environment, name)
+        loaded[name] = parse_server(name, value)
+    return loaded
+
+
+def load_yaml(
+    path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None
+) -> dict[str, ServerConfig]:
+    """Load servers from a YAML (or JSON) file, from ``servers:`` or, as desktops, ``mcpServers:``.
+
+    Raises:
+        ConfigurationError: The file cannot be read, is not YAML, or describes no servers.
+    """
+    document = _read_yaml(Path(path))
+    if not isinstance(document, Mapping):
+        raise ConfigurationError(f"{path} must hold a mapping with 'servers:' in it.")
+    found = document.get("servers", document.get("mcpServers"))
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(f"{path} has no 'servers:' mapping.")
+    return load_servers(found, environment=environment)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise ConfigurationError(
+            "reading YAML needs PyYAML: pip install 'mcpsync[yaml]'."
+        ) from None
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise ConfigurationError(f"{path} is not YAML: {detail}.") from error

@@ -1,0 +1,72 @@
+"""From a server's configuration and a user to a connection that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from .._runtime.cancel import Cancellation
+from .._runtime.deadline import Deadline
+from ..config import ServerConfig
+from ..http import Limits
+from .connection import Connection, Key
+
+if TYPE_CHECKING:
+    from requests import Session
+
+
+class ConnectionFactory:
+    """Makes connections. Thread-safe.
+
+    Args:
+        find: Returns the configuration of a server by name, or raises ``ServerNotFound``.
+        timeout: Seconds a call may take where neither it nor the configuration says.
+        session: A ``requests.Session`` to take proxies, TLS settings and headers from.
+        limits: How much a server may send.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], ServerConfig],
+        *,
+        timeout: float,
+        session: Session | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._find = find
+        self._timeout = timeout
+        self._session = session
+        self._limits = limits
+
+    def create(
+        self,
+        key: Key,
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Connection:
+        """Make the connection *key* stands for, and connect it.
+
+        Args:
+            key: Whose, and to what.
+            deadline: Bounds it, and so does the server's ``connect_timeout``.
+            cancel: Ends it.
+            headers: For the requests that connecting makes.
+
+        Raises:
+            MCPSyncError: It did not work out; nothing is left open.
+        """
+        config = self._find(key.server_name)
+        connection = Connection(
+            key,
+            config,
+            timeout=config.timeout or self._timeout,
+            session=self._session,
+            limits=self._limits,
+        )
+        try:
+            connection.connect(timeout=deadline.remaining(), cancel=cancel, headers=headers)
+        except BaseException:
+            connection.close()
+            raise
+        return connection

@@ -1,0 +1,44 @@
+"""``ConnectionsRepository``: the application's own connections, one per server, shared by all."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+
+from .._runtime.cancel import Cancellation
+from .._runtime.clock import Clock
+from .._runtime.deadline import Deadline
+from ..events import Emit
+from .connection import Connection, Key
+from .table import Connect, ConnectionTable
+
+
+class ConnectionsRepository:
+    """Connections that belong to no user. They are never idle for too long. Thread-safe.
+
+    Args:
+        connect: Makes a connection and connects it.
+        clock: Tells the time.
+        emit: Where events go.
+    """
+
+    def __init__(self, connect: Connect, *, clock: Clock, emit: Emit) -> None:
+        self._table = ConnectionTable(connect, idle_timeout=math.inf, clock=clock, emit=emit)
+
+    def lease(
+        self, server_name: str, deadline: Deadline, cancel: Cancellation | None = None
+    ) -> AbstractContextManager[Connection]:
+        """Borrow the connection to a server, making it if there is none."""
+        return self._table.lease(Key(None, server_name), deadline, cancel)
+
+    def disconnect(self, server_name: str) -> None:
+        """Close the connection to a server; one on its way will not appear any more."""
+        self._table.remove([Key(None, server_name)], "disconnected")
+
+    def get_connection_count(self) -> int:
+        """Return how many there are."""
+        return self._table.counts().connections
+
+    def close(self, deadline: Deadline) -> None:
+        """Close them all. Works twice."""
+        self._table.close(deadline)

@@ -1,0 +1,308 @@
+"""Every exception mcpsync raises, in one tree.
+
+::
+
+    MCPSyncError                     .server_name .user_id .tool_name .maybe_executed .retryable
+    ├── ConfigurationError (ValueError)         wrong before anything started
+    │   └── PlaceholderError                    a ${VARIABLE} that has no value
+    ├── NotFound (LookupError)
+    │   └── ServerNotFound                      no server of that name is configured
+    ├── RefusedError                            our own policy said no; nothing was sent
+    ├── AuthError                               the server would not let us in
+    │   ├── AuthorizationRequired               401           .authorization_url .challenge
+    │   └── InsufficientScope                   403           .required_scopes
+    ├── TransportError
+    │   ├── ConnectError                        nothing was sent: safe to repeat
+    │   │   └── ConnectTimeout (TimeoutError)
+    │   ├── ConnectionLost                      cut while we waited
+    │   ├── ConnectionClosed                    we closed it ourselves
+    │   ├── HTTPStatusError                     .status
+    │   │   └── RateLimited                     429           .retry_after (seconds)
+    │   ├── SessionExpired                      the server forgot our session, twice
+    │   └── ServerExited                        a stdio server ended  .returncode .stderr_tail
+    ├── ProtocolError                           the server broke the rules
+    │   ├── MessageInvalid
+    │   ├── LimitExceeded
+    │   │   └── ResponseTooLarge                .limit (bytes)
+    │   └── UnsupportedProtocolVersion          .supported
+    ├── RequestTimeout (TimeoutError)           .timeout (seconds)
+    ├── RequestCancelled                        the caller's Cancellation fired
+    ├── InputRequired                           the server asks the user something first  .result
+    └── MCPError                                a JSON-RPC error reply  .code .message .data
+
+Two questions, two attributes. *Did the server see it?* ``maybe_executed``: when it is false the
+server has not run the request, and repeating it is safe. *Is there a point in trying again?*
+``retryable``. Code that retries looks at these, never at the text.
+
+A tool that fails answers with a result whose ``is_error`` is true; that is not an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+_MAY_HAVE_RUN = "The server may have run it, and it was not repeated."
+_HAS_NOT_RUN = "The server has not run it."
+
+
+class MCPSyncError(Exception):
+    """The base of every error mcpsync raises on purpose.
+
+    Args:
+        message: What happened, as a sentence.
+        maybe_executed: Whether the server may have run the request.
+        context: Any of the public attributes below, by name.
+
+    Attributes:
+        message: What happened, as a sentence, without the context that ``str()`` puts around it.
+        server_name: The server it happened with, as configured, or its URL or command.
+        user_id: The user whose connection it was, if a manager made it.
+        tool_name: The tool that was called, if one was.
+        method: The MCP method that was requested, if one was.
+        maybe_executed: Whether the server may have run the request.
+        retryable: Whether trying again later may help.
+    """
+
+    server_name: str | None = None
+    user_id: str | None = None
+    tool_name: str | None = None
+    method: str | None = None
+    maybe_executed: bool = False
+    retryable: bool = False
+
+    def __init__(self, message: str, **context: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        for name, value in context.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no attribute {name!r}")
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        where = [
+            f"{label} {value!r}"
+            for label, value in (
+                ("server", self.server_name),
+                ("user", self.user_id),
+                ("tool", self.tool_name),
+            )
+            if value is not None
+        ]
+        text = f"{', '.join(where)}: {self.message}" if where else self.message
+        return f"{text} {self._verdict()}".rstrip()
+
+    def _verdict(self) -> str:
+        """Say whether the tool ran, if one was called."""
+        if self.tool_name is None:
+            return ""
+        return _MAY_HAVE_RUN if self.maybe_executed else _HAS_NOT_RUN
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+    def with_context(
+        self,
+        *,
+        server_name: str | None = None,
+        user_id: str | None = None,
+        tool_name: str | None = None,
+        method: str | None = None,
+    ) -> Self:
+        """Fill in whatever is not known yet, and return the error itself."""
+        self.server_name = self.server_name if self.server_name is not None else server_name
+        self.user_id = self.user_id if self.user_id is not None else user_id
+        self.tool_name = self.tool_name if self.tool_name is not None else tool_name
+        self.method = self.method if self.method is not None else method
+        return self
+
+
+def _rebuild(
+    cls: type[MCPSyncError], args: tuple[Any, ...], state: Mapping[str, Any]
+) -> MCPSyncError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(MCPSyncError, ValueError):
+    """Something is wrong with what the application gave us; nothing was started or sent."""
+
+
+class PlaceholderError(ConfigurationError):
+    """A placeholder in a server's configuration has no value."""
+
+
+class NotFound(MCPSyncError, LookupError):
+    """Something was asked for by a name nobody has."""
+
+
+class ServerNotFound(NotFound):
+    """No server of that name is configured."""
+
+
+class RefusedError(MCPSyncError):
+    """Our own policy said no; nothing was sent."""
+
+
+class AuthError(MCPSyncError):
+    """The server, or its authorization server, would not let us in."""
+
+
+class AuthorizationRequired(AuthError):
+    """The server wants (other) credentials: HTTP 401.
+
+    Attributes:
+        authorization_url: Where to send the user, once a sign-in was begun; otherwise None.
+        challenge: The server's ``WWW-Authenticate`` header, if it sent one.
+    """
+
+    authorization_url: str | None = None
+    challenge: str | None = None
+
+
+class InsufficientScope(AuthError):
+    """The credentials are good but do not reach that far: HTTP 403 ``insufficient_scope``."""
+
+    required_scopes: tuple[str, ...] = ()
+    challenge: str | None = None
+
+
+class TransportError(MCPSyncError):
+    """The bytes did not get there, or not back."""
+
+
+class ConnectError(TransportError):
+    """No connection could be made. Nothing was sent, so it is safe to try again."""
+
+    retryable = True
+
+
+class ConnectTimeout(ConnectError, TimeoutError):
+    """No connection could be made within the time allowed."""
+
+
+class ConnectionLost(TransportError):
+    """The connection ended before the answer was whole."""
+
+    retryable = True
+
+
+class ConnectionClosed(TransportError):
+    """This client or connection was closed by our own side."""
+
+
+class HTTPStatusError(TransportError):
+    """The server answered with an HTTP status that means failure.
+
+    Attributes:
+        status: The HTTP status code.
+    """
+
+    status: int = 0
+
+
+class RateLimited(HTTPStatusError):
+    """The server asks us to slow down: HTTP 429.
+
+    Attributes:
+        retry_after: How long the server asks us to wait, in seconds, if it said.
+    """
+
+    retryable = True
+    retry_after: float | None = None
+
+
+class SessionExpired(TransportError):
+    """The server no longer knows our session. Its request was not run."""
+
+    retryable = True
+
+
+class ServerExited(TransportError):
+    """A server we talk to over stdio ended.
+
+    Attributes:
+        returncode: Its exit status, or the negative of the signal that ended it, if known.
+        stderr_tail: The last lines it wrote to standard error.
+    """
+
+    retryable = True
+    returncode: int | None = None
+    stderr_tail: str = ""
+
+
+class ProtocolError(MCPSyncError):
+    """The server broke the rules of the protocol."""
+
+
+class MessageInvalid(ProtocolError):
+    """What the server sent is not the message it should be."""
+
+
+class LimitExceeded(ProtocolError):
+    """The server sent more than we are willing to take."""
+
+
+class ResponseTooLarge(LimitExceeded):
+    """An answer was larger than the limit.
+
+    Attributes:
+        limit: The limit it exceeded, in bytes.
+    """
+
+    limit: int = 0
+
+
+class UnsupportedProtocolVersion(ProtocolError):
+    """Client and server have no protocol version in common.
+
+    Attributes:
+        supported: What the server said it supports.
+    """
+
+    supported: tuple[str, ...] = ()
+
+
+class RequestTimeout(MCPSyncError, TimeoutError):
+    """The call's time ran out.
+
+    Attributes:
+        timeout: The time it had, in seconds.
+    """
+
+    retryable = True
+    timeout: float | None = None
+
+
+class RequestCancelled(MCPSyncError):
+    """The caller's :class:`~mcpsync.Cancellation` fired while the call waited."""
+
+
+class InputRequired(MCPSyncError):
+    """The server wants input from the user before it goes on (multi round-trip request).
+
+    Attributes:
+        result: The server's ``InputRequiredResult`` as received.
+    """
+
+    result: Mapping[str, Any] | None = None
+
+
+class MCPError(MCPSyncError):
+    """The server answered with a JSON-RPC error.
+
+    Attributes:
+        code: The JSON-RPC or MCP error code.
+        message: The server's own words.
+        data: Whatever the server attached.
+        status: The HTTP status the error came with, if it was not a success.
+    """
+
+    code: int = 0
+    data: Any = None
+    status: int | None = None
+
+    def _verdict(self) -> str:
+        return f"(code {self.code})"

@@ -1,0 +1,246 @@
+"""One URL, and everything about a request to it that does not change from call to call."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from http.cookiejar import CookieJar
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from requests import PreparedRequest
+from requests.cookies import (
+    RequestsCookieJar,
+    extract_cookies_to_jar,
+    get_cookie_header,
+)
+from requests.structures import CaseInsensitiveDict
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool
+from urllib3.exceptions import ClosedPoolError
+
+from .._runtime.cancel import Cancellation, Watch
+from .._runtime.deadline import Deadline
+from ..errors import (
+    HTTPStatusError,
+    MCPSyncError,
+    RefusedError,
+)
+from ..security.addresses import is_loopback
+from ..security.redaction import safe_url
+from .adapter import SharedAdapter, adapters
+from .exchange import Exchange
+from .failures import EXPECTED, explain
+from .limits import Limits
+from .response import HttpResponse
+from .settings import HttpSettings, checked_headers, origin_of
+
+MAX_REDIRECTS = 5
+
+
+class HttpEndpoint:
+    """Sends requests to one URL over the process's shared sockets. Thread-safe.
+
+    It owns what is particular to one conversation, the cookies, and no socket.
+
+    Args:
+        url: Where the requests go.
+        settings: Headers, credentials and adapter.
+        limits: How much an answer may hold.
+    """
+
+    def __init__(self, url: str, settings: HttpSettings, limits: Limits) -> None:
+        self.origin = origin_of(url)
+        self.limits = limits
+        self._settings = settings
+        self._host = f"{self.origin[1]}:{self.origin[2]}"
+        self._is_open_air = self.origin[0] == "http" and not is_loopback(self.origin[1])
+        self._url, self._path = _prepared(url)
+        self._route: tuple[int, SharedAdapter, HTTPConnectionPool] | None = None
+        self._jar: RequestsCookieJar | None = None
+        self._active: set[Exchange] = set()
+        self._closed_by: MCPSyncError | None = None
+
+    def send(
+        self,
+        method: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> HttpResponse:
+        """Send one request and return the answer once its headers are there.
+
+        A redirect is followed if it keeps method and origin (307, 308), at most five times.
+
+        Args:
+            method: The HTTP method.
+            body: What to send.
+            headers: The protocol's headers; they win over all others.
+            deadline: Bounds everything, the reading of the body included.
+            cancel: Ends the exchange when it fires.
+            extra_headers: The caller's, for this request only; they win over the configured ones.
+
+        Raises:
+            ConnectError: No connection could be made; nothing was sent.
+            ConnectionLost: The connection ended; ``maybe_executed`` says if the request had left.
+            RequestTimeout: The deadline passed.
+            RequestCancelled: *cancel* fired.
+            ConnectionClosed: :meth:`close` was called.
+            RefusedError: It would have sent a bearer token in the clear.
+            HTTPStatusError: A redirect that is not followed.
+        """
+        url = self._url
+        for _ in range(MAX_REDIRECTS + 1):
+            request = self._request(method, url, body, headers, extra_headers)
+            response = self._send_once(request, deadline, cancel)
+            if response.status not in (301, 302, 303, 307, 308):
+                return response
+            url = self._redirected(url, response)
+        raise HTTPStatusError(
+            f"{self._host} redirects more than {MAX_REDIRECTS} times.", status=response.status
+        )
+
+    def abort_all(self, error: MCPSyncError) -> None:
+        """End every exchange under way with *error*."""
+        for exchange in list(self._active):
+            exchange.abort(copy.copy(error))
+
+    def close(self, error: MCPSyncError) -> None:
+        """End every exchange under way with *error*, and refuse new ones with it."""
+        self._closed_by = error
+        self.abort_all(error)
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        extra_headers: Mapping[str, str] | None,
+    ) -> PreparedRequest:
+        request = PreparedRequest()
+        request.method = method
+        request.url = url
+        request.body = body
+        merged: Any = {**self._settings.headers}
+        if extra_headers:
+            merged |= checked_headers(extra_headers)
+        for name, value in headers.items():
+            merged[name.lower()] = value
+        if self._settings.auth is not None:  # its names are written as it likes
+            merged = CaseInsensitiveDict(merged)
+        request.headers = merged
+        if self._jar is not None:
+            cookie = get_cookie_header(self._jar, request)  # type: ignore[no-untyped-call]
+            if cookie is not None and "cookie" not in merged:
+                merged["cookie"] = cookie
+        if self._settings.auth is not None and not _has_authorization(extra_headers):
+            request = self._settings.auth(request)
+        if self._is_open_air:
+            self._refuse_bearer(request)
+        return request
+
+    def _send_once(
+        self, request: PreparedRequest, deadline: Deadline, cancel: Cancellation | None
+    ) -> HttpResponse:
+        exchange = Exchange(deadline)
+        self._active.add(exchange)
+        watch = Watch(cancel, exchange.abort)
+        try:
+            if self._closed_by is not None:
+                raise copy.copy(self._closed_by)
+            deadline.check(f"before asking {self._host}")
+            raw = self._open(request, exchange)
+            if exchange.aborted_by is not None:  # cut headers read as a good, empty 200
+                raise OSError("called off")
+        except EXPECTED as error:
+            self._finish(exchange, watch)
+            if isinstance(error, MCPSyncError):
+                raise
+            raise explain(error, exchange, self._host) from error
+        except BaseException:
+            self._finish(exchange, watch)
+            raise
+        if "set-cookie" in raw.headers:
+            self._keep_cookies(request, raw)
+        return HttpResponse(
+            raw,
+            exchange,
+            host=self._host,
+            limit=self.limits.max_response_bytes,
+            on_close=lambda done: self._finish(done, watch),
+        )
+
+    def _open(self, request: PreparedRequest, exchange: Exchange) -> BaseHTTPResponse:
+        adapter, pool = self._current_route()
+        try:
+            return adapter.open(pool, request, self._target(request), exchange)
+        except ClosedPoolError:  # evicted while we held it
+            self._route = None
+            adapter, pool = self._current_route()
+            return adapter.open(pool, request, self._target(request), exchange)
+
+    def _target(self, request: PreparedRequest) -> str:
+        """Return what stands in the request line: through a plain proxy, the whole URL."""
+        if self._settings.key.proxy is not None and self.origin[0] == "http":
+            return request.url or self._url
+        return self._path if request.url is self._url else request.path_url
+
+    def _current_route(self) -> tuple[SharedAdapter, HTTPConnectionPool]:
+        route = self._route
+        if route is None or route[0] != adapters.generation:
+            generation = adapters.generation
+            adapter = adapters.get(self._settings.key)
+            route = self._route = (generation, adapter, adapter.pool_for(self._url))
+        return route[1], route[2]
+
+    def _finish(self, exchange: Exchange, watch: Watch) -> None:
+        self._active.discard(exchange)
+        watch.end()
+
+    def _keep_cookies(self, request: PreparedRequest, raw: BaseHTTPResponse) -> None:
+        if self._jar is None:
+            self._jar = RequestsCookieJar()
+        jar: CookieJar = self._jar
+        extract_cookies_to_jar(jar, request, raw)  # type: ignore[no-untyped-call]
+
+    def _redirected(self, url: str, response: HttpResponse) -> str:
+        location = response.headers.get("location", "")
+        status = response.status
+        response.close()
+        target = urljoin(url, location)
+        if status in (307, 308) and location and _same_origin(target, self.origin):
+            return target
+        raise HTTPStatusError(
+            f"{self._host} redirects to {safe_url(target)} with status {status}, which is not "
+            "followed: only 307 and 308 within one origin are. Configure that URL instead.",
+            status=status,
+        )
+
+    def _refuse_bearer(self, request: PreparedRequest) -> None:
+        value = str(request.headers.get("authorization", ""))
+        if value.lower().startswith("bearer"):
+            raise RefusedError(
+                f"a bearer token would go to {self._host} over plain http; use https."
+            )
+
+    def __repr__(self) -> str:
+        return f"<HttpEndpoint {safe_url(self._url)}>"
+
+
+def _prepared(url: str) -> tuple[str, str]:
+    """Return *url* and its path as ``requests`` would send them."""
+    request = PreparedRequest()
+    request.prepare_url(url, None)
+    return request.url or url, request.path_url
+
+
+def _has_authorization(headers: Mapping[str, str] | None) -> bool:
+    return headers is not None and any(name.lower() == "authorization" for name in headers)
+
+
+def _same_origin(url: str, origin: tuple[str, str, int]) -> bool:
+    parts = urlsplit(url)
+    return bool(parts.hostname) and origin_of(url) == origin

@@ -1,0 +1,86 @@
+"""One HTTP exchange as its socket sees it: the time it has, and whether it was called off."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+from .._runtime.deadline import Deadline
+from .._runtime.locks import new_lock
+from ..errors import ConnectionLost, MCPSyncError
+
+
+class Exchange:
+    """The budget, the fate and the byte counts of one request and its answer.
+
+    The thread that makes the request uses it; any thread may :meth:`abort` it.
+
+    Lock: _lock guards _socket, aborted_by. Shutting the socket down is done under it, since
+    afterwards the socket may serve somebody else; it does not block.
+    """
+
+    __slots__ = (
+        "_lock",
+        "_socket",
+        "aborted_by",
+        "bytes_received",
+        "bytes_sent",
+        "connected",
+        "deadline",
+        "reused",
+    )
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._lock = new_lock("Exchange")
+        self._socket: socket.socket | None = None
+        self.deadline = deadline
+        self.aborted_by: MCPSyncError | None = None
+        self.connected = False
+        self.reused = False
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    def attach(self, sock: socket.socket) -> None:
+        """Take *sock*, so that :meth:`abort` reaches whoever reads from it."""
+        with self._lock:
+            self._socket = sock
+            aborted = self.aborted_by
+        if aborted is not None:
+            raise OSError("called off")
+
+    def detach(self) -> None:
+        """Let go of the socket: it is about to serve somebody else, or is closed."""
+        with self._lock:
+            self._socket = None
+
+    def abort(self, error: MCPSyncError) -> None:
+        """Call the exchange off: whoever waits for its socket wakes up. *error* says why."""
+        with self._lock:
+            if self.aborted_by is None:
+                self.aborted_by = error
+            if self._socket is not None:
+                shut_down(self._socket)
+
+    def time_left(self) -> float | None:
+        """Return the seconds that remain, as ``settimeout`` takes them.
+
+        Raises:
+            TimeoutError: None remain.
+            OSError: The exchange was called off.
+        """
+        if self.aborted_by is not None:
+            raise OSError("called off")
+        remaining = self.deadline.wait_time()
+        if remaining is not None and remaining <= 0.0:
+            raise TimeoutError("the deadline has passed")
+        return remaining
+
+    def unanswered(self, reason: str) -> ConnectionLost:
+        """Make the error for a connection that ended before the answer was whole."""
+        return ConnectionLost(reason, maybe_executed=self.bytes_sent > 0)
+
+
+def shut_down(sock: socket.socket) -> None:
+    """Wake whoever waits for *sock*; TLS is told nothing, since it would wait in turn."""
+    with contextlib.suppress(OSError):  # not connected any more, or not yet
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

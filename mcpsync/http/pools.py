@@ -1,0 +1,93 @@
+"""urllib3's connections and pools, with our sockets in them."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from .exchange import Exchange
+from .sockets import PlainSocket, TLSSocket, current, open_socket
+
+
+class _OnExchange:
+    """A connection that opens its socket through the one door and binds it to the exchange."""
+
+    sock: socket.socket | None
+    _dns_host: str
+    port: int
+    socket_options: Any
+    source_address: Any
+
+    def _new_conn(self) -> socket.socket:
+        return open_socket(
+            self._dns_host,
+            self.port,
+            _exchange(),
+            options=self.socket_options or (),
+            source=self.source_address,
+        )
+
+    def connect(self) -> None:
+        exchange = _exchange()
+        super().connect()  # type: ignore[misc]
+        _bind(self.sock, exchange)
+        exchange.bytes_sent = exchange.bytes_received = 0  # a proxy's CONNECT is not the request
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            _bind(self.sock, _exchange())
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+
+def _exchange() -> Exchange:
+    exchange = current.exchange
+    if exchange is None:
+        raise RuntimeError("a pooled connection was used past the one door")
+    return exchange
+
+
+def _bind(sock: Any, exchange: Exchange) -> None:
+    exchange.attach(sock)
+    exchange.connected = True
+    if isinstance(sock, PlainSocket | TLSSocket):
+        exchange.reused = sock.served > 0
+        sock.exchange = exchange
+
+
+class _Connection(_OnExchange, HTTPConnection):
+    pass
+
+
+class _TLSConnection(_OnExchange, HTTPSConnection):
+    pass
+
+
+class _Releasing:
+    """A pool that frees a socket from its exchange before somebody else can have it."""
+
+    def _put_conn(self, conn: Any) -> None:
+        sock = getattr(conn, "sock", None)
+        if isinstance(sock, PlainSocket | TLSSocket):
+            exchange, sock.exchange = sock.exchange, None
+            sock.served += 1
+            if exchange is not None:
+                exchange.detach()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class Pool(_Releasing, HTTPConnectionPool):
+    """The sockets to one ``http`` origin."""
+
+    ConnectionCls = _Connection
+
+
+class TLSPool(_Releasing, HTTPSConnectionPool):
+    """The sockets to one ``https`` origin."""
+
+    ConnectionCls = _TLSConnection
+
+
+POOL_CLASSES = {"http": Pool, "https": TLSPool}

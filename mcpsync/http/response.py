@@ -1,0 +1,135 @@
+"""An answer, read within its limits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Self
+
+from urllib3 import BaseHTTPResponse
+
+from ..errors import MCPSyncError, ResponseTooLarge
+from .exchange import Exchange
+from .failures import EXPECTED, explain
+
+CHUNK = 65536
+
+
+class HttpResponse:
+    """The answer to one request; its body is read by the thread that made the request.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers; names are case-insensitive.
+    """
+
+    __slots__ = ("_exchange", "_host", "_limit", "_on_close", "_raw", "headers", "status")
+
+    def __init__(
+        self,
+        raw: BaseHTTPResponse,
+        exchange: Exchange,
+        *,
+        host: str,
+        limit: int,
+        on_close: Callable[[Exchange], None],
+    ) -> None:
+        self._raw = raw
+        self._exchange = exchange
+        self._host = host
+        self._limit = limit
+        self._on_close = on_close
+        self.status = raw.status
+        self.headers: Mapping[str, str] = raw.headers
+
+    @property
+    def content_type(self) -> str:
+        """The media type without its parameters, in lower case; empty if there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def has_end(self) -> bool:
+        """Whether its headers say where it ends. Cut in their middle, they say nothing."""
+        return "content-length" in self.headers or "transfer-encoding" in self.headers
+
+    def read(self) -> bytes:
+        """Return the whole body, and close the response.
+
+        Raises:
+            ResponseTooLarge: It is larger than the limit.
+            ConnectionLost: It ended early.
+            RequestTimeout: The deadline passed.
+        """
+        raw = self._raw
+        try:
+            length = raw.length_remaining
+            if (
+                length is not None
+                and length <= self._limit
+                and "content-encoding" not in raw.headers
+            ):
+                data = self._believed(raw.read())
+            else:
+                data = b"".join(self.chunks())
+        except EXPECTED as error:
+            raise explain(error, self._exchange, self._host) from error
+        finally:
+            self.close()
+        return data
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it comes; the caller closes the response. Raises as :meth:`read`."""
+        received = 0
+        while True:
+            try:
+                chunk = self._believed(self._raw.read1(CHUNK))
+            except EXPECTED as error:
+                raise explain(error, self._exchange, self._host) from error
+            if not chunk:
+                return
+            received += len(chunk)
+            if received > self._limit:
+                raise ResponseTooLarge(
+                    f"the answer of {self._host} is larger than {self._limit} bytes.",
+                    limit=self._limit,
+                    maybe_executed=True,
+                )
+            yield chunk
+
+    def finish_soon(self, patience: float = 0.02) -> None:
+        """Read on to the end if that comes within *patience* seconds, so the socket can be kept.
+
+        An event stream is over with its answer, but the bytes that say so come behind it.
+        """
+        exchange = self._exchange
+        exchange.deadline = exchange.deadline.within(patience)
+        with contextlib.suppress(MCPSyncError):
+            for _ in self.chunks():
+                pass
+
+    def _believed(self, data: bytes) -> bytes:
+        """Return *data*, unless the socket was cut under it: then it looks like a good end."""
+        if self._exchange.aborted_by is not None:
+            raise OSError("called off")
+        return data
+
+    def close(self) -> None:
+        """Give the socket back, or close it if the body was not read to its end."""
+        raw = self._raw
+        if not raw.closed:
+            raw.close()
+        raw.release_conn()
+        self._exchange.detach()
+        self._on_close(self._exchange)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,152 @@
+"""What a request to one URL needs besides its body, worked out once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from requests import PreparedRequest, Session
+from requests.auth import HTTPBasicAuth
+from requests.exceptions import InvalidHeader
+from requests.utils import check_header_validity, get_netrc_auth
+
+from ..errors import ConfigurationError
+from ..version import __version__
+from .adapter import AdapterKey, proxy_for
+
+AuthCallable: TypeAlias = Callable[[PreparedRequest], PreparedRequest]
+Auth: TypeAlias = tuple[str, str] | AuthCallable | None
+
+USER_AGENT = f"mcpsync/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Headers, credentials and adapter for one URL. Immutable, so any thread may use it.
+
+    Args:
+        headers: Sent with every request; names in lower case.
+        auth: Called with each request, to add credentials to it.
+        key: Which shared adapter carries the requests.
+    """
+
+    headers: Mapping[str, str]
+    auth: AuthCallable | None
+    key: AdapterKey
+
+    @classmethod
+    def resolve(
+        cls,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: Auth = None,
+        session: Session | None = None,
+    ) -> HttpSettings:
+        """Work the settings for *url* out, as ``requests`` would, environment and netrc included.
+
+        Args:
+            url: The URL the requests go to.
+            headers: On top of the session's.
+            auth: ``(user, password)`` or a callable, as ``requests`` takes them.
+            session: Where proxies, ``verify``, ``cert``, headers and auth come from; it is read
+                now and not kept. An explicit ``verify`` of it wins over ``REQUESTS_CA_BUNDLE``.
+
+        Raises:
+            ConfigurationError: A header or the auth is not usable.
+        """
+        source = session if session is not None else Session()
+        try:
+            merged = source.merge_environment_settings(url, {}, True, None, None)
+            verify = merged["verify"] if source.verify is True else source.verify
+            return cls(
+                headers=_headers(source, session is not None, headers),
+                auth=_auth(url, auth if auth is not None else source.auth, source.trust_env),
+                key=AdapterKey(
+                    verify=True if verify is None else verify,
+                    cert=merged["cert"],
+                    proxy=proxy_for(url, merged["proxies"]),
+                ),
+            )
+        finally:
+            if session is None:
+                source.close()
+
+
+def _headers(source: Session, given: bool, headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the headers of every request. A bare session's own are requests', not the user's."""
+    merged: dict[str, str] = {"user-agent": USER_AGENT}
+    if given:
+        bare = Session().headers
+        merged |= {
+            name.lower(): _text(value)
+            for name, value in source.headers.items()
+            if bare.get(name) != value
+        }
+    merged |= checked_headers(headers)
+    return merged
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return *headers* with names in lower case; None values are left out.
+
+    Raises:
+        ConfigurationError: One of them cannot be a header.
+    """
+    checked: dict[str, str] = {}
+    for name, value in (headers or {}).items():
+        if value is None:
+            continue
+        try:
+            check_header_validity((name, value))
+            _text(value).encode("latin-1")
+        except (InvalidHeader, UnicodeError) as error:
+            raise ConfigurationError(
+                f"the header {name!r} cannot be sent: it has a line break, white space in front, "
+                "or characters that do not fit into a header."
+            ) from error
+        checked[name.lower()] = _text(value)
+    return checked
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _auth(url: str, auth: Any, trust_env: bool) -> AuthCallable | None:
+    if auth is None and trust_env:
+        auth = get_netrc_auth(url) if _has_netrc() else None
+    if auth is None:
+        return None
+    if isinstance(auth, tuple) and len(auth) == 2:
+        return HTTPBasicAuth(*auth)
+    if not callable(auth):
+        raise ConfigurationError(
+            f"auth= takes (user, password) or a callable, not {type(auth).__name__}."
+        )
+    return auth  # type: ignore[no-any-return]
+
+
+def _has_netrc() -> bool:
+    return "NETRC" in os.environ or any(
+        os.path.exists(os.path.expanduser(path)) for path in ("~/.netrc", "~/_netrc")
+    )
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Return (scheme, host, port) of *url*, with the default port filled in.
+
+    Raises:
+        ConfigurationError: It is not an http or https URL.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{url!r} is not a URL: {error}.") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"{url!r} is not an http:// or https:// URL.")
+    return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)

@@ -1,0 +1,116 @@
+"""Sockets that know the deadline of the exchange they serve, and the one way to open one."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .exchange import Exchange
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    _Base = socket.socket
+else:
+    _Base = object
+
+Address: TypeAlias = tuple[Any, ...]
+SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
+
+
+class _OnDeadline(_Base):
+    """Before each read and write, gives the socket the time that remains; counts the bytes."""
+
+    exchange: Exchange | None = None
+    served = 0  # exchanges that ended well on this socket
+
+    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        exchange = self.exchange
+        if exchange is None:
+            return super().recv_into(buffer, nbytes, flags)
+        self.settimeout(exchange.time_left())
+        received = super().recv_into(buffer, nbytes, flags)
+        exchange.bytes_received += received
+        return received
+
+    def sendall(self, data: Buffer, flags: int = 0) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return super().sendall(data, flags)
+        with memoryview(data).cast("B") as view:
+            sent = 0
+            while sent < len(view):
+                self.settimeout(exchange.time_left())
+                count = super().send(view[sent:], flags)
+                sent += count
+                exchange.bytes_sent += count
+        return None
+
+
+class PlainSocket(_OnDeadline, socket.socket):
+    """A TCP socket on a deadline."""
+
+
+class TLSSocket(_OnDeadline, ssl.SSLSocket):  # type: ignore[misc] # nbytes may be None there
+    """A TLS socket on a deadline; made by a context whose ``sslsocket_class`` it is."""
+
+
+class _Current(threading.local):
+    exchange: Exchange | None = None
+
+
+current = _Current()
+"""The exchange this thread is about to make: urllib3 has no place to hand it through."""
+
+
+def open_socket(
+    host: str,
+    port: int,
+    exchange: Exchange,
+    *,
+    options: SocketOptions = (),
+    source: Address | None = None,
+    resolve: Callable[..., list[tuple[Any, ...]]] = socket.getaddrinfo,
+) -> socket.socket:
+    """Resolve *host*, connect to its first address that answers, and return the socket.
+
+    This is the only function that opens a socket to the network, so it is where the address guard
+    sits: between ``resolve`` and ``connect`` the address is known and not yet used.
+
+    Args:
+        host: A name or a literal; brackets allowed.
+        port: The port.
+        exchange: Its deadline bounds the connecting; the time resolving takes is the resolver's.
+        options: Set on the socket before it connects.
+        source: The address to connect from.
+        resolve: ``getaddrinfo``, or something with its signature.
+
+    Raises:
+        OSError: It cannot be resolved, no address answers, or time is up.
+    """
+    failure: OSError = OSError(f"{host} has no address")
+    for family, kind, proto, _, address in resolve(
+        host.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM
+    ):
+        sock = PlainSocket(family, kind, proto)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            if source is not None:
+                sock.bind(source)
+            exchange.attach(sock)
+            sock.settimeout(exchange.time_left())
+            sock.connect(address)
+        except OSError as error:
+            failure = error
+            exchange.detach()
+            sock.close()
+            if exchange.aborted_by is not None or exchange.deadline.expired:
+                break
+        else:
+            sock.exchange = exchange
+            return sock
+    raise failure

@@ -1,0 +1,135 @@
+"""What both eras share: ids, what comes before an answer, and telling a server we gave up."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .._runtime.deadline import Deadline
+from .._runtime.fork import after_fork_in_child
+from .._runtime.threads import Courier
+from ..errors import RequestCancelled, RequestTimeout
+from ..protocol import codec
+from ..protocol.codec import Message
+from ..protocol.versions import Era
+from ..transports.base import CallScope, Transport
+from .callbacks import Callbacks, ProgressCallback, dispatcher
+
+if TYPE_CHECKING:
+    from mcp_types import Implementation, ServerCapabilities
+
+COURTESY_TIMEOUT = 2.0  # seconds that telling the server we gave up may take
+
+_courier = Courier("courier")
+_at_fork = after_fork_in_child(_courier.forget)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the caller of one request gave along.
+
+    Args:
+        scope: Its deadline, its cancellation, its headers.
+        progress: Called with each progress notification of this call.
+        meta: Put into ``params._meta``.
+    """
+
+    scope: CallScope
+    progress: ProgressCallback | None = None
+    meta: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server says of itself."""
+
+    protocol_version: str
+    capabilities: ServerCapabilities
+    server_info: Implementation | None
+    instructions: str | None
+
+
+class ClientSession:
+    """Makes requests over one transport. Thread-safe.
+
+    Args:
+        transport: Carries the messages.
+        callbacks: The client's.
+        ids: Where request ids come from; shared by the sessions that one transport may see, so
+            that a late answer to one is never taken for an answer to the other.
+
+    Attributes:
+        era: Whether it began with a handshake.
+        protocol_version: What was negotiated.
+    """
+
+    era: Era
+    protocol_version: str
+
+    def __init__(
+        self, transport: Transport, callbacks: Callbacks, ids: Iterator[int] | None = None
+    ) -> None:
+        self._transport = transport
+        self._callbacks = callbacks
+        self._ids = itertools.count(1) if ids is None else ids
+
+    @property
+    def alive(self) -> bool:
+        """Whether its transport can still carry something."""
+        return self._transport.alive
+
+    def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
+        """Make a request and return its result as it came.
+
+        Raises:
+            MCPError: The server answered with an error.
+            MCPSyncError: Anything else that went wrong, see :mod:`mcpsync.errors`.
+        """
+        raise NotImplementedError
+
+    def facts(self, call: Call) -> ServerFacts:
+        """Return what the server says of itself, asking if it was not asked yet."""
+        raise NotImplementedError
+
+    def close(self, deadline: Deadline) -> None:
+        """End the conversation. Works twice, from any thread."""
+        self._transport.close(deadline)
+
+    def _exchange(
+        self, method: str, params: Mapping[str, Any] | None, call: Call
+    ) -> dict[str, Any]:
+        """Send one request, with progress and callbacks, and return its result."""
+        request_id = next(self._ids)
+        params = self._with_meta(params, call, request_id)
+        scope = replace(
+            call.scope,
+            on_message=dispatcher(self._callbacks, request_id, call.progress),
+        )
+        try:
+            reply = self._transport.request(codec.request(request_id, method, params), scope)
+        except (RequestTimeout, RequestCancelled) as error:
+            if error.maybe_executed:
+                self._gave_up(method, request_id, error, scope)
+            raise
+        return codec.result_of(reply)
+
+    def _with_meta(
+        self, params: Mapping[str, Any] | None, call: Call, request_id: int
+    ) -> Mapping[str, Any] | None:
+        meta: dict[str, Any] = dict(call.meta or {})
+        if call.progress is not None:
+            meta.setdefault("progressToken", request_id)
+        return {**(params or {}), "_meta": meta} if meta else params
+
+    def _gave_up(self, method: str, request_id: int, error: Exception, scope: CallScope) -> None:
+        """Tell the server, on a thread of its own: the caller has waited long enough. (L6, L7)"""
+        if method in ("initialize", "server/discover"):
+            return
+        reason = "timed out" if isinstance(error, RequestTimeout) else "cancelled by the user"
+        message: Message = codec.notification(
+            "notifications/cancelled", {"requestId": request_id, "reason": reason}
+        )
+        quiet = CallScope(Deadline(COURTESY_TIMEOUT), headers=scope.headers)
+        _courier.run(lambda: self._transport.notify(message, quiet))

@@ -1,0 +1,94 @@
+"""What the application wants to hear while a call waits, always on the thread that waits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..protocol import codec
+from ..protocol.codec import Message
+
+if TYPE_CHECKING:
+    from mcp_types import Implementation, LoggingLevel, LoggingMessageNotificationParams
+
+logger = logging.getLogger(__name__)
+
+ProgressCallback: TypeAlias = Callable[[float, float | None, str | None], None]
+"""Called with progress, total (if known) and message (if given)."""
+
+LoggingCallback: TypeAlias = "Callable[[LoggingMessageNotificationParams], None]"
+MessageHandler: TypeAlias = Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What one client was given. What a callback raises is logged and ends nothing.
+
+    Args:
+        client_info: How we introduce ourselves.
+        logging: Called with each log message of the server.
+        message_handler: Called with every other notification, as its ``mcp_types`` model.
+        log_level: From which level on a modern server is asked for log messages.
+    """
+
+    client_info: Implementation
+    logging: LoggingCallback | None = None
+    message_handler: MessageHandler | None = None
+    log_level: LoggingLevel | None = None
+
+
+def dispatcher(
+    callbacks: Callbacks, token: object, progress: ProgressCallback | None
+) -> Callable[[Message], Message | None]:
+    """Return what handles the messages that come before the answer to one request.
+
+    Args:
+        callbacks: The client's.
+        token: The progress token of the request.
+        progress: The request's own callback.
+    """
+
+    def dispatch(message: Message) -> Message | None:
+        if codec.is_request(message):
+            return _answer(message)
+        try:
+            _notify(message, callbacks, token, progress)
+        except Exception:
+            logger.exception("a callback for %s failed", message["method"])
+        return None
+
+    return dispatch
+
+
+def _answer(message: Message) -> Message:
+    """Answer a request of the server: every ping, and nothing else so far. (Requirement L8)"""
+    if message["method"] == "ping":
+        return codec.result_reply(message["id"], {})
+    return codec.error_reply(
+        message["id"], codec.METHOD_NOT_FOUND, f"Method not found: {message['method']}"
+    )
+
+
+def _notify(
+    message: Message,
+    callbacks: Callbacks,
+    token: object,
+    progress: ProgressCallback | None,
+) -> None:
+    params = message.get("params") or {}
+    method = message["method"]
+    if method == "notifications/progress":
+        if progress is not None and params.get("progressToken") == token:
+            progress(params["progress"], params.get("total"), params.get("message"))
+    elif method == "notifications/message" and callbacks.logging is not None:
+        from mcp_types import LoggingMessageNotificationParams
+
+        callbacks.logging(LoggingMessageNotificationParams.model_validate(params))
+    elif callbacks.message_handler is not None:
+        from mcp_types import server_notification_adapter
+
+        callbacks.message_handler(
+            server_notification_adapter.validate_python({"method": method, "params": params})
+        )

@@ -1,0 +1,130 @@
+"""The stateless era: every request says who asks, in which version. (Requirements section 5.)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ..errors import InputRequired, MCPError, MessageInvalid
+from ..protocol import codec
+from ..protocol.negotiation import supported_versions
+from ..protocol.versions import LATEST_MODERN, MODERN_VERSIONS, Era, latest_mutual
+from ..transports.base import CallScope, ModernTransport
+from .base import Call, ClientSession, ServerFacts
+from .callbacks import Callbacks
+from .wire import validated
+
+VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
+CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
+LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
+SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
+
+
+class ModernSession(ClientSession):
+    """A conversation without a handshake. Thread-safe.
+
+    Args:
+        transport: Carries the messages.
+        callbacks: The client's.
+        ids: Where request ids come from.
+        version: The version to speak.
+    """
+
+    era = Era.MODERN
+
+    def __init__(
+        self,
+        transport: ModernTransport,
+        callbacks: Callbacks,
+        ids: Iterator[int] | None = None,
+        version: str = LATEST_MODERN,
+    ) -> None:
+        super().__init__(transport, callbacks, ids)
+        self._transport: ModernTransport = transport
+        self._facts: ServerFacts | None = None
+        self._envelope: dict[str, Any] = {}
+        self._speak(version)
+
+    def _speak(self, version: str) -> None:
+        info = self._callbacks.client_info
+        envelope: dict[str, Any] = {
+            VERSION_KEY: version,
+            CLIENT_INFO_KEY: info.model_dump(by_alias=True, exclude_none=True),
+            CAPABILITIES_KEY: {},
+        }
+        if self._callbacks.log_level is not None:
+            envelope[LOG_LEVEL_KEY] = self._callbacks.log_level
+        self._envelope = envelope
+        self.protocol_version = version
+
+    def discover(self, call: Call) -> dict[str, Any]:
+        """Ask what the server is, and return its ``DiscoverResult`` as it came. (M16)"""
+        result = self.request("server/discover", None, call)
+        if isinstance(result.get("supportedVersions"), list):
+            self._facts = self._understood(result)
+        return result
+
+    def facts(self, call: Call) -> ServerFacts:
+        """Return what ``server/discover`` brought, asking if it was not asked yet."""
+        if self._facts is None:
+            self.discover(call)
+        if self._facts is None:
+            raise MessageInvalid("the server's answer to server/discover names no versions.")
+        return self._facts
+
+    def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
+        """Make a request; if the server turns the version down, once more with one it names. (N6)
+
+        Raises:
+            InputRequired: The server wants something of the user first.
+        """
+        try:
+            result = self._exchange(method, params, call)
+        except MCPError as error:
+            version = latest_mutual(supported_versions(error), MODERN_VERSIONS)
+            if error.code != codec.UNSUPPORTED_VERSION or version is None:
+                raise
+            self._speak(version)
+            result = self._exchange(method, params, call)
+        return _complete(result)
+
+    def _with_meta(
+        self, params: Mapping[str, Any] | None, call: Call, request_id: int
+    ) -> Mapping[str, Any]:
+        meta = {**self._envelope, **(call.meta or {})}
+        if call.progress is not None:
+            meta.setdefault("progressToken", request_id)
+        return {**(params or {}), "_meta": meta}
+
+    def _gave_up(self, method: str, request_id: int, error: Exception, scope: CallScope) -> None:
+        if not self._transport.cancels_by_closing:  # else closing the exchange has said it (M10)
+            super()._gave_up(method, request_id, error, scope)
+
+    def _understood(self, result: dict[str, Any]) -> ServerFacts:
+        from mcp_types import DiscoverResult, Implementation
+
+        answer = validated(DiscoverResult, result)
+        info = (answer.meta or {}).get(SERVER_INFO_KEY, result.get("serverInfo"))
+        return ServerFacts(
+            self.protocol_version,
+            answer.capabilities,
+            validated(Implementation, info) if isinstance(info, Mapping) else None,
+            answer.instructions,
+        )
+
+
+def _complete(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result that is complete; one without ``resultType`` is. (Requirements 5.3)"""
+    kind = result.get("resultType", "complete")
+    if kind == "complete":
+        return result
+    if kind == "input_required":
+        raise InputRequired(
+            "the server wants something of the user before it goes on, and nobody here can answer.",
+            result=result,
+        )
+    raise MessageInvalid(
+        f"the server's answer has the resultType {kind!r}, which is not known here.",
+        maybe_executed=True,
+    )

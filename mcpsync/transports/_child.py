@@ -1,0 +1,267 @@
+"""A server that runs as our child process: starting it, its pipes, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from .._runtime.deadline import Deadline
+from .._runtime.locks import WriteLock
+from ..config import StdioServerConfig
+from ..errors import ConnectError, ConnectionLost, RequestTimeout
+
+logger = logging.getLogger("mcpsync.stdio")
+
+# What a child may inherit: enough to find and show things, no secrets.
+SAFE_VARIABLES = [
+    "HOME",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "SYSTEMROOT",
+    "SYSTEMDRIVE",
+    "TEMP",
+    "TMP",
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "PATHEXT",
+]
+
+STDERR_TAIL = 20  # lines kept for the error that says it ended
+LAST_WORDS = 0.2  # seconds that standard error is read on after standard output ended
+CHUNK = 65536
+
+
+def safe_environment(
+    extra: Mapping[str, str] | None, source: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the environment for a child: the safe part of ours, and *extra* on top."""
+    source = os.environ if source is None else source
+    safe = {
+        name: source[name]
+        for name in SAFE_VARIABLES
+        if name in source and not source[name].startswith("()")  # an exported shell function
+    }
+    return {**safe, **(extra or {})}
+
+
+class Child:
+    """One child process in a process group of its own. Writing is thread-safe.
+
+    Raises:
+        ConnectError: It cannot be started.
+    """
+
+    def __init__(self, config: StdioServerConfig) -> None:
+        try:
+            self._process = subprocess.Popen(
+                [config.command, *config.args],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd=config.cwd,
+                env=safe_environment(config.env),
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise ConnectError(_why_not(config, error), retryable=False) from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._stdin = self._process.stdin
+        self._stdout = self._process.stdout
+        self._stderr = self._process.stderr
+        os.set_blocking(self._stdin.fileno(), False)
+        self._wake_reader, self._wake = os.pipe()
+        self._writing = WriteLock()
+        self._owner = os.getpid()
+        self._ended = False
+        self._stderr_tail: deque[str] = deque(maxlen=STDERR_TAIL)
+        self.pid = self._process.pid
+
+    @property
+    def stderr_tail(self) -> str:
+        """The last lines it wrote to standard error."""
+        return "\n".join(self._stderr_tail)
+
+    def write(self, data: bytes, deadline: Deadline) -> None:
+        """Write one whole message.
+
+        Raises:
+            ConnectionLost: It does not read any more. ``maybe_executed`` is false: a message that
+                is not whole is not run.
+            RequestTimeout: It does not read fast enough. If part of the message is out, the pipe
+                is closed, since what would follow could not be understood.
+        """
+        self._writing.acquire(deadline)
+        view = memoryview(data)
+        written = 0
+        try:
+            while written < len(view):
+                try:
+                    written += os.write(self._stdin.fileno(), view[written:])
+                except BlockingIOError:
+                    self._wait_writable(deadline)
+        except (OSError, ValueError) as error:  # ValueError: we closed the pipe ourselves
+            if isinstance(error, RequestTimeout):
+                if written:
+                    self._close_stdin()
+                raise
+            raise ConnectionLost("the server does not read its input any more.") from error
+        finally:
+            self._writing.release()
+
+    def _wait_writable(self, deadline: Deadline) -> None:
+        poll = select.poll()
+        poll.register(self._stdin, select.POLLOUT)
+        wait = deadline.wait_time()
+        if not poll.poll(None if wait is None else wait * 1000):
+            raise deadline.error("sending to a server that does not read")
+
+    def read_loop(self, on_line: Callable[[bytes], None], max_line_bytes: int) -> str | None:
+        """Read both of its outputs until they end or it was ended; then close them.
+
+        Args:
+            on_line: Gets each line of standard output, without its end.
+            max_line_bytes: A longer line ends the reading.
+
+        Returns:
+            Why it had to stop early, if it did.
+        """
+        stdout, stderr = self._stdout.fileno(), self._stderr.fileno()
+        lines = {stdout: _Lines(on_line), stderr: _Lines(self._on_stderr)}
+        poll = select.poll()
+        for fd in (stdout, stderr, self._wake_reader):
+            poll.register(fd, select.POLLIN)
+        try:
+            while lines:
+                # What it said last may come on the other output a little later than its end.
+                ready = poll.poll(None if stdout in lines else LAST_WORDS * 1000)
+                if not ready or any(fd == self._wake_reader for fd, _ in ready):
+                    return None
+                for fd, _ in ready:
+                    chunk = os.read(fd, CHUNK)
+                    if not chunk:
+                        poll.unregister(fd)
+                        lines.pop(fd).finish()
+                    elif lines[fd].feed(chunk) > max_line_bytes:
+                        if fd == stdout:
+                            return f"it sent a line of more than {max_line_bytes} bytes"
+                        lines[fd].drop()
+            return None
+        finally:
+            self._stdout.close()
+            self._stderr.close()
+            os.close(self._wake_reader)
+
+    def _on_stderr(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip()
+        self._stderr_tail.append(text[:1000])
+        logger.info("[%d] %s", self.pid, text)
+
+    def wait(self, timeout: float) -> int | None:
+        """Return its exit status, or None if it still runs after *timeout* seconds."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self, deadline: Deadline) -> None:
+        """End it and its whole group: close its input, wait, TERM, wait, KILL. (Requirement L10.)
+
+        A third of the time is for each wait. In a forked child it does nothing: the process is
+        the parent's.
+        """
+        if os.getpid() != self._owner or self._ended:
+            return
+        self._ended = True
+        patience = min(deadline.remaining(), 60.0) / 3
+        self._close_stdin()
+        if self.wait(patience) is None:
+            self._signal(signal.SIGTERM)
+            self.wait(patience)
+        elif self._signal(signal.SIGTERM):  # it left others behind
+            self._wait_for_group(min(patience, 0.5))
+        self._signal(signal.SIGKILL)
+        self.wait(5.0)
+        with contextlib.suppress(OSError):
+            os.close(self._wake)  # whoever still reads, because somebody else holds the pipe, stops
+
+    def _wait_for_group(self, timeout: float) -> None:
+        deadline = Deadline(timeout)
+        poll = select.poll()
+        while self._signal(0) and not deadline.expired:
+            poll.poll(10)
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal to the whole group; say whether anybody was there."""
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _close_stdin(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+    def forget(self) -> None:
+        """Let go of the pipes without a word: in a forked child they are the parent's."""
+        self._writing = WriteLock()
+        for pipe in (self._stdin, self._stdout, self._stderr):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        for fd in (self._wake, self._wake_reader):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+class _Lines:
+    """Cuts chunks into lines."""
+
+    def __init__(self, on_line: Callable[[bytes], None]) -> None:
+        self._on_line = on_line
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> int:
+        """Hand on each whole line; return the length of the one under way."""
+        if b"\n" not in chunk:
+            self._rest += chunk
+            return len(self._rest)
+        first, *whole, rest = chunk.split(b"\n")
+        self._on_line(bytes(self._rest + first))
+        for line in whole:
+            self._on_line(line)
+        self._rest = bytearray(rest)
+        return len(rest)
+
+    def drop(self) -> None:
+        self._rest.clear()
+
+    def finish(self) -> None:
+        if self._rest:
+            self._on_line(bytes(self._rest))
+
+
+def _why_not(config: StdioServerConfig, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        if config.cwd is not None and not os.path.isdir(config.cwd):
+            return f"cannot start {config.command!r}: its directory {config.cwd!r} does not exist."
+        return f"cannot start {config.command!r}: there is no such command."
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return f"cannot start {config.command!r}: {reason}."

@@ -1,0 +1,78 @@
+"""What a session asks of a transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from .._runtime.cancel import Cancellation
+from .._runtime.deadline import Deadline
+from ..protocol.codec import Message
+
+
+def _ignore(_: Message) -> Message | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class CallScope:
+    """What belongs to one call, from the caller down to the socket.
+
+    Args:
+        deadline: Bounds the whole call.
+        cancel: Ends it from another thread.
+        headers: For the requests of this call only.
+        on_message: Gets, on the caller's thread, each notification and each request that comes
+            before the answer; what it returns is sent back as the reply to a request.
+    """
+
+    deadline: Deadline
+    cancel: Cancellation | None = None
+    headers: Mapping[str, str] | None = None
+    on_message: Callable[[Message], Message | None] = _ignore
+
+
+class Transport(Protocol):
+    """Carries messages to one server and back. Thread-safe."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether a request has a chance. False once a child ended or it was closed."""
+
+    def request(self, message: Message, scope: CallScope) -> Message:
+        """Send a request and return the reply to it, whatever else comes first.
+
+        Raises:
+            TransportError: It did not get there, or the answer not back.
+            ProtocolError: What came back is not an answer.
+            RequestTimeout, RequestCancelled: As the scope says.
+        """
+
+    def notify(self, message: Message, scope: CallScope) -> None:
+        """Send a notification, or the reply to a request of the server."""
+
+    def close(self, deadline: Deadline) -> None:
+        """End the conversation. Works twice, and wakes whoever waits for an answer."""
+
+
+class LegacyTransport(Transport, Protocol):
+    """A transport of the era of handshakes."""
+
+    @property
+    def session(self) -> object:
+        """What changes with each new session; None before the first."""
+
+    def begin_session(self) -> None:
+        """Forget the session, so that the next request is an ``initialize`` without one."""
+
+    def adopt(self, version: str) -> None:
+        """Take the protocol version that ``initialize`` negotiated for what follows."""
+
+
+class ModernTransport(Transport, Protocol):
+    """A transport of the stateless era."""
+
+    @property
+    def cancels_by_closing(self) -> bool:
+        """Whether ending the exchange tells the server; if not, a notification has to."""

@@ -1,0 +1,253 @@
+"""What both eras of streamable HTTP share: one POST, and its answer as JSON or as events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from .._runtime.deadline import Deadline
+from ..errors import (
+    AuthorizationRequired,
+    ConnectionClosed,
+    ConnectionLost,
+    HTTPStatusError,
+    InsufficientScope,
+    MCPSyncError,
+    MessageInvalid,
+    ProtocolError,
+    RateLimited,
+    RequestCancelled,
+    RequestTimeout,
+)
+from ..http import HttpEndpoint, HttpResponse
+from ..protocol import codec
+from ..protocol.codec import Message
+from ..protocol.sse import SSEDecoder
+from .base import CallScope
+
+logger = logging.getLogger(__name__)
+
+# Requests that change nothing: repeating one after a cut is safe.
+SAFE_METHODS = frozenset(
+    {
+        "initialize",
+        "ping",
+        "server/discover",
+        "tools/list",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+        "logging/setLevel",
+    }
+)
+
+
+class StreamableHTTP:
+    """POSTs messages to one endpoint and reads the answers. Thread-safe.
+
+    Subclasses give the headers of their era and say what a failure status means in it.
+    """
+
+    def __init__(self, endpoint: HttpEndpoint) -> None:
+        self._endpoint = endpoint
+        self._closed = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was not closed: there is no connection to lose."""
+        return not self._closed
+
+    def _headers(self, message: Message) -> Mapping[str, str]:
+        raise NotImplementedError
+
+    def _note_headers(self, message: Message, headers: Mapping[str, str]) -> None:
+        """Look at the headers of a good answer."""
+
+    def request(self, message: Message, scope: CallScope) -> Message:
+        """Send a request and return the reply to it. (Requirements H1 to H3, M8.)"""
+        with self._post_replayed(message, scope) as response:
+            if response.status >= 400:
+                raise self._refusal(response, message)
+            self._note_headers(message, response.headers)
+            if response.content_type == "text/event-stream":
+                reply = self._from_events(message, response, scope)
+            else:
+                reply = self._from_json(message, response, scope)
+        if "error" in reply:
+            raise codec.error_of(reply)
+        return reply
+
+    def notify(self, message: Message, scope: CallScope) -> None:
+        """Send a message that has no answer; any 2xx will do. (Requirement H2.)"""
+        with self._post(message, scope) as response:
+            if response.status >= 400:
+                raise self._refusal(response, message)
+            response.read()
+
+    def _post_replayed(self, message: Message, scope: CallScope) -> HttpResponse:
+        """POST; once more if the first try provably did nothing, or could do no harm twice."""
+        try:
+            return self._post(message, scope)
+        except ConnectionLost as lost:
+            if lost.maybe_executed and message.get("method") not in SAFE_METHODS:
+                raise
+            logger.debug("the connection was gone; asking once more on a new one")
+        return self._post(message, scope)
+
+    def _post(self, message: Message, scope: CallScope) -> HttpResponse:
+        return self._endpoint.send(
+            "POST",
+            codec.encode(message),
+            self._headers(message),
+            deadline=scope.deadline,
+            cancel=scope.cancel,
+            extra_headers=scope.headers,
+        )
+
+    def _from_json(self, message: Message, response: HttpResponse, scope: CallScope) -> Message:
+        body = response.read()
+        if not body and not response.has_end:
+            raise ConnectionLost(
+                "the connection ended in the middle of the answer.", maybe_executed=True
+            )
+        if not body.strip():
+            raise MessageInvalid(
+                f"the server took the request (status {response.status}) and did not answer it.",
+                maybe_executed=True,
+            )
+        if response.content_type not in ("application/json", ""):
+            raise MessageInvalid(
+                f"the server answered with {response.content_type}, not JSON: "
+                "is the URL that of an MCP endpoint?",
+                maybe_executed=True,
+            )
+        try:
+            found = self._reply_among(codec.decode(body), message, scope)
+        except MessageInvalid as error:
+            error.maybe_executed = True
+            raise
+        if found is None:
+            raise MessageInvalid(
+                "the server's answer does not hold the reply that was asked for.",
+                maybe_executed=True,
+            )
+        return found
+
+    def _from_events(self, message: Message, response: HttpResponse, scope: CallScope) -> Message:
+        try:
+            for messages in _messages(response, self._endpoint.limits.max_line_bytes):
+                reply = self._reply_among(messages, message, scope)
+                if reply is not None:
+                    response.finish_soon()
+                    return reply
+        except (ProtocolError, ConnectionLost) as error:
+            error.maybe_executed = True
+            raise
+        raise ConnectionLost(
+            "the server ended the stream before it had answered.", maybe_executed=True
+        )
+
+    def _reply_among(
+        self, messages: list[Message], asked: Message, scope: CallScope
+    ) -> Message | None:
+        """Return the reply to *asked*, handing on whatever else is there."""
+        found: Message | None = None
+        for message in messages:
+            if not codec.is_reply(message):
+                self._hand_on(message, scope)
+            elif message.get("id") == asked["id"]:
+                found = message
+            else:
+                raise MessageInvalid(
+                    f"the server answered request {message.get('id')!r}, "
+                    f"but {asked['id']!r} was asked.",
+                    maybe_executed=True,
+                )
+        return found
+
+    def _hand_on(self, message: Message, scope: CallScope) -> None:
+        reply = scope.on_message(message)
+        if reply is not None:
+            self._reply(reply, scope)
+
+    def _reply(self, reply: Message, scope: CallScope) -> None:
+        try:
+            self.notify(reply, scope)
+        except (RequestTimeout, RequestCancelled, ConnectionClosed):
+            raise
+        except MCPSyncError as error:  # the call may well succeed without
+            logger.warning("a reply to the server was not accepted: %s", error)
+
+    def _refusal(self, response: HttpResponse, message: Message) -> MCPSyncError:
+        """Return the error that an answer with a failure status stands for."""
+        status, headers = response.status, response.headers
+        body = response.read()
+        if status == 401:
+            return AuthorizationRequired(
+                "the server wants (other) credentials (401).",
+                challenge=headers.get("www-authenticate"),
+            )
+        challenge = headers.get("www-authenticate", "")
+        if status == 403 and "insufficient_scope" in challenge:
+            return InsufficientScope(
+                "the credentials do not reach that far (403).", challenge=challenge
+            )
+        if status == 429:
+            return RateLimited(
+                "the server asks us to slow down (429).",
+                status=status,
+                retry_after=_retry_after(headers.get("retry-after")),
+            )
+        error = codec.find_error(body)
+        if error is not None:
+            error.status = status
+            return error
+        return HTTPStatusError(
+            f"the server answered with status {status}{_kind(response)}.",
+            status=status,
+            maybe_executed=status >= 500 and message.get("method") not in SAFE_METHODS,
+            retryable=status in (502, 503, 504),
+        )
+
+    def close(self, deadline: Deadline) -> None:
+        """End every exchange under way."""
+        self._closed = True
+        self._endpoint.close(closed_error())
+
+
+def closed_error() -> ConnectionClosed:
+    return ConnectionClosed("the client was closed while the call waited.")
+
+
+def _messages(response: HttpResponse, max_line_bytes: int) -> Iterator[list[Message]]:
+    """Yield the messages of each event; events without data only prime a stream. (H12)"""
+    decoder = SSEDecoder(max_line_bytes)
+    for chunk in response.chunks():
+        for event in decoder.feed(chunk):
+            if event.data and event.event == "message":
+                yield codec.decode(event.data)
+
+
+def _kind(response: HttpResponse) -> str:
+    kind = response.content_type
+    return (
+        f" and {kind}, not JSON-RPC: is the URL that of an MCP endpoint" if "html" in kind else ""
+    )
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds a ``Retry-After`` asks for: a number, or a date. (RFC 9110, 10.2.3.)"""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value) - datetime.now(UTC)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, until.total_seconds())

@@ -1,0 +1,89 @@
+"""Streamable HTTP of 2025-03-26 to 2025-11-25: a session id, and DELETE at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .._runtime.deadline import Deadline
+from ..errors import MCPSyncError, MessageInvalid, SessionExpired
+from ..http import HttpEndpoint, HttpResponse
+from ..protocol.codec import Message
+from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers
+from .base import CallScope
+from .streamable_http import StreamableHTTP, closed_error
+
+logger = logging.getLogger(__name__)
+
+DELETE_TIMEOUT = 2.0  # seconds that saying goodbye may take
+
+
+class _Session(NamedTuple):
+    id: str | None
+    version: str | None
+
+
+class StreamableHTTPLegacy(StreamableHTTP):
+    """Carries messages of the legacy eras. Thread-safe: the session is swapped whole."""
+
+    def __init__(self, endpoint: HttpEndpoint) -> None:
+        super().__init__(endpoint)
+        self._session: _Session | None = None
+
+    @property
+    def session(self) -> object:
+        """What changes with each new session; None before the first."""
+        return self._session
+
+    def begin_session(self) -> None:
+        """Forget the session, so that ``initialize`` goes out without one. (H5)"""
+        self._session = None
+
+    def adopt(self, version: str) -> None:
+        """Send *version* along from now on. (H7)"""
+        session = self._session
+        self._session = _Session(session.id if session is not None else None, version)
+
+    def _headers(self, message: Message) -> Mapping[str, str]:
+        session = self._session
+        if session is None or message.get("method") == "initialize":
+            return legacy_headers(None, None)
+        return legacy_headers(session.version, session.id)
+
+    def _note_headers(self, message: Message, headers: Mapping[str, str]) -> None:
+        if message.get("method") != "initialize":
+            return
+        session_id = headers.get(SESSION_ID)
+        if session_id is not None and not is_session_id(session_id):
+            raise MessageInvalid("the server gave a session id that is not visible ASCII.")
+        self._session = _Session(session_id, None)
+
+    def _refusal(self, response: HttpResponse, message: Message) -> MCPSyncError:
+        session = self._session
+        if (
+            response.status == 404
+            and session is not None
+            and session.id is not None
+            and message.get("method") != "initialize"
+        ):
+            response.read()
+            return SessionExpired("the server no longer knows the session (404).")
+        return super()._refusal(response, message)
+
+    def close(self, deadline: Deadline) -> None:
+        """End every exchange under way, then the session, in two seconds at most. (H6)"""
+        session, self._session = self._session, None
+        self._closed = True
+        self._endpoint.abort_all(closed_error())
+        if session is not None and session.id is not None:
+            self._delete(session, CallScope(deadline.within(DELETE_TIMEOUT)))
+        super().close(deadline)
+
+    def _delete(self, session: _Session, scope: CallScope) -> None:
+        try:
+            headers = legacy_headers(session.version, session.id)
+            with self._endpoint.send("DELETE", None, headers, deadline=scope.deadline) as response:
+                response.read()
+        except MCPSyncError as error:  # it will forget the session by itself
+            logger.debug("the session was not deleted: %s", error)
