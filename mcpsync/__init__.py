@@ -2,14 +2,17 @@
 
 ``Client`` is one server, ``MCPManager`` is many servers for many users. Every exception is in
 :mod:`mcpsync.errors`, every event in :mod:`mcpsync.events`.
+
+What needs ``requests`` or ``pydantic`` is imported when it is first asked for: a program that only
+might call a tool, or that catches an exception, does not pay for it.
 """
 
-from . import errors, events
-from ._runtime.cancel import Cancellation
-from .auth import BearerAuth
-from .client import Client
-from .config import HttpServerConfig, ServerConfig, User
-from .config import StdioServerConfig as StdioServerParameters
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import errors
 from .errors import (
     AuthError,
     AuthorizationRequired,
@@ -39,9 +42,17 @@ from .errors import (
     TransportError,
     UnsupportedProtocolVersion,
 )
-from .http import Limits
-from .manager import MCPManager
 from .version import __version__
+
+if TYPE_CHECKING:
+    from . import events
+    from ._runtime.cancel import Cancellation
+    from .auth import BearerAuth
+    from .client import Client
+    from .config import HttpServerConfig, ServerConfig, User
+    from .config import StdioServerConfig as StdioServerParameters
+    from .http import Limits
+    from .manager import MCPManager
 
 __all__ = [
     "AuthError",
@@ -84,3 +95,31 @@ __all__ = [
     "errors",
     "events",
 ]
+
+_LAZY = {
+    "BearerAuth": ("auth", "BearerAuth"),
+    "Cancellation": ("_runtime.cancel", "Cancellation"),
+    "Client": ("client", "Client"),
+    "HttpServerConfig": ("config", "HttpServerConfig"),
+    "Limits": ("http", "Limits"),
+    "MCPManager": ("manager", "MCPManager"),
+    "ServerConfig": ("config", "ServerConfig"),
+    "StdioServerParameters": ("config", "StdioServerConfig"),
+    "User": ("config", "User"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for the first time. (PEP 562)"""
+    if name == "events":
+        return importlib.import_module(".events", __name__)
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    value = getattr(importlib.import_module(f".{module}", __name__), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

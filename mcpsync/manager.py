@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
 from .client.client import DEFAULT_TIMEOUT, CallOptions
-from .client.core import CLOSE_TIMEOUT, checked_timeout
+from .client.core import CLOSE_TIMEOUT, checked_timeout, deadline_for
 from .config import ServerConfig, as_user, load_servers, load_yaml
 from .connections import (
     Connection,
@@ -130,7 +130,7 @@ class MCPManager:
             deadline = self._deadline(server, options)
             with self._lease(server, user, deadline, options) as connection:
                 user_id = connection.user_id
-                options["timeout"] = deadline.remaining() or 1e-9
+                options["timeout"] = deadline
                 return connection.call_tool(
                     tool, arguments, progress_callback=progress_callback, **options
                 )
@@ -244,7 +244,7 @@ class MCPManager:
 
     def _deadline(self, server: str, options: CallOptions) -> Deadline:
         default = self._config(server).timeout or self._timeout
-        return Deadline(checked_timeout(options.get("timeout"), default))
+        return deadline_for(options.get("timeout"), default)
 
     def _config(self, name: str) -> ServerConfig:
         config = self._servers.get(name)

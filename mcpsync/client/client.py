@@ -23,7 +23,7 @@ from ..session.wire import validated
 from ..transports.base import CallScope
 from ..version import __version__
 from .carriers import carrier_for
-from .core import CLOSE_TIMEOUT, SessionKeeper, checked_timeout
+from .core import CLOSE_TIMEOUT, SessionKeeper, checked_timeout, deadline_for
 from .paging import pages
 
 if TYPE_CHECKING:
@@ -40,12 +40,13 @@ class CallOptions(TypedDict, total=False):
 
     Attributes:
         timeout: Seconds the whole call may take, connecting included; the client's by default.
+            Whoever is inside the library may hand on the deadline of a larger whole.
         headers: For this call's HTTP requests only; they win over the client's.
         cancel: Ends the call when it fires.
         meta: Put into the request's ``_meta``.
     """
 
-    timeout: float | None
+    timeout: float | Deadline | None
     headers: Mapping[str, str] | None
     cancel: Cancellation | None
     meta: Mapping[str, Any] | None
@@ -371,8 +372,8 @@ class Client:
             raise
 
     def _call(self, options: CallOptions, progress: ProgressCallback | None = None) -> Call:
-        timeout = checked_timeout(options.get("timeout"), self._timeout)
-        scope = CallScope(Deadline(timeout), options.get("cancel"), options.get("headers"))
+        deadline = deadline_for(options.get("timeout"), self._timeout)
+        scope = CallScope(deadline, options.get("cancel"), options.get("headers"))
         return Call(scope, progress, options.get("meta"))
 
     def __enter__(self) -> Self:

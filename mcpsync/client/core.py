@@ -150,6 +150,13 @@ def _says_wrong_era(error: HTTPStatusError | MCPError) -> bool:
     return error.status in (400, 404, 405)
 
 
+def deadline_for(timeout: float | Deadline | None, default: float) -> Deadline:
+    """Return the deadline that *timeout* stands for, in seconds unless it is one already."""
+    if isinstance(timeout, Deadline):
+        return timeout
+    return Deadline(checked_timeout(timeout, default))
+
+
 def checked_timeout(timeout: float | None, default: float) -> float:
     """Return *timeout* in seconds, or the default for None.
 

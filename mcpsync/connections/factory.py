@@ -65,7 +65,7 @@ class ConnectionFactory:
             limits=self._limits,
         )
         try:
-            connection.connect(timeout=deadline.remaining(), cancel=cancel, headers=headers)
+            connection.connect(timeout=deadline, cancel=cancel, headers=headers)
         except BaseException:
             connection.close()
             raise

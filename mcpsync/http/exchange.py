@@ -27,6 +27,7 @@ class Exchange:
         "bytes_sent",
         "connected",
         "deadline",
+        "held",
         "reused",
     )
 
@@ -37,6 +38,7 @@ class Exchange:
         self.aborted_by: MCPSyncError | None = None
         self.connected = False
         self.reused = False
+        self.held: list[bytes] | None = None  # what goes out in one piece with what follows
         self.bytes_sent = 0
         self.bytes_received = 0
 

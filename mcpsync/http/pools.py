@@ -37,9 +37,18 @@ class _OnExchange:
         exchange.bytes_sent = exchange.bytes_received = 0  # a proxy's CONNECT is not the request
 
     def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send a request in one piece: urllib3 writes headers and body one after the other."""
+        exchange = _exchange()
         if self.sock is not None:
-            _bind(self.sock, _exchange())
-        super().request(*args, **kwargs)  # type: ignore[misc]
+            _bind(self.sock, exchange)
+        held: list[bytes] = []
+        exchange.held = held
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            exchange.held = None
+        if self.sock is not None:
+            self.sock.sendall(b"".join(held))
 
 
 def _exchange() -> Exchange:

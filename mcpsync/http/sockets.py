@@ -40,6 +40,9 @@ class _OnDeadline(_Base):
         exchange = self.exchange
         if exchange is None:
             return super().sendall(data, flags)
+        if exchange.held is not None:
+            exchange.held.append(bytes(data))
+            return None
         with memoryview(data).cast("B") as view:
             sent = 0
             while sent < len(view):

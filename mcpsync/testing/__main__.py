@@ -1,0 +1,79 @@
+"""Run the test server: ``python -m mcpsync.testing --http`` or ``--stdio``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from io import FileIO
+
+from . import process_faults
+from .call import Options
+from .catalogue import GRANDCHILD_TOOL, STDIO_TOOLS
+from .command import parse
+from .faults import Fault, FaultPlan
+from .local_server import LocalServer
+from .stdio import StdioServer
+
+
+def serve_http(arguments: argparse.Namespace) -> None:
+    """Serve over HTTP, saying where on the first line, until stdin ends."""
+    server = LocalServer(
+        arguments.era,
+        arguments.answer,
+        page_size=arguments.page_size,
+        sessions=arguments.sessions,
+        auth_token=arguments.auth_token,
+        set_cookie=arguments.set_cookie,
+        omit_result_type=arguments.omit_result_type,
+        port=arguments.port,
+    )
+    for injection in arguments.faults:
+        server.inject(injection.fault, injection.method, injection.times)
+    with server:
+        sys.stdout.write(server.url + "\n")
+        sys.stdout.flush()
+        sys.stdin.buffer.read()
+
+
+def serve_stdio(arguments: argparse.Namespace) -> None:
+    """Serve on stdin and stdout until stdin ends."""
+    plan = FaultPlan()
+    for injection in arguments.faults:
+        plan.add(injection)
+    tools = STDIO_TOOLS
+    if plan.has(Fault.GRANDCHILD):
+        tools = (*tools, GRANDCHILD_TOOL)
+    options = Options(
+        era=arguments.era,
+        page_size=arguments.page_size,
+        omit_result_type=arguments.omit_result_type,
+        extra_tools=tools,
+    )
+    stdout = FileIO(sys.stdout.fileno(), "wb", closefd=False)
+    server = StdioServer(options, plan, sys.stdin.buffer, stdout)
+    if plan.has(Fault.STUBBORN):
+        process_faults.ignore_termination()
+    if plan.has(Fault.GRANDCHILD):
+        server.dispatcher.tools.grandchild_pid = process_faults.spawn_grandchild()
+    if plan.has(Fault.NOISY_STDERR):
+        process_faults.flood_stderr()
+    server.run()
+    if plan.has(Fault.STUBBORN):
+        process_faults.outlive_stdin()
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    arguments = parse()
+    if arguments.http:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit(0))
+        serve_http(arguments)
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C
+        serve_stdio(arguments)
+
+
+if __name__ == "__main__":
+    main()
