@@ -73,13 +73,14 @@ class MCPManager:
         factory = ConnectionFactory(
             self._config, timeout=self._timeout, session=session, limits=limits
         )
+        emit = self._emit if on_event is not None else None
         self._users = UserConnectionManager(
             factory.create,
             idle_timeout=checked_timeout(idle_timeout, IDLE_TIMEOUT),
             clock=self._clock,
-            emit=self._emit,
+            emit=emit,
         )
-        self._app = ConnectionsRepository(factory.create, clock=self._clock, emit=self._emit)
+        self._app = ConnectionsRepository(factory.create, clock=self._clock, emit=emit)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **options: Any) -> Self:

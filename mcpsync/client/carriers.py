@@ -65,17 +65,34 @@ def carrier_for(
     *,
     headers: Mapping[str, str] | None,
     auth: Auth,
-    session: Session | None,
+    session: Session | HttpSettings | None,
     limits: Limits,
 ) -> Carrier:
     """Return what reaches the server of *config*.
 
+    Args:
+        config: The server.
+        headers: On top of the configuration's.
+        auth: Credentials.
+        session: Where the other settings come from, or the settings, if they are worked out.
+        limits: How much the server may send.
+
     Raises:
         ConfigurationError: Headers, auth or session are not usable.
     """
-    if isinstance(config, HttpServerConfig):
-        settings = HttpSettings.resolve(
-            config.url, headers={**config.headers, **(headers or {})}, auth=auth, session=session
-        )
-        return HttpCarrier(config.url, settings, limits)
-    return StdioCarrier(config, limits)
+    if isinstance(config, StdioServerConfig):
+        return StdioCarrier(config, limits)
+    if isinstance(session, HttpSettings):
+        return HttpCarrier(config.url, session, limits)
+    return HttpCarrier(config.url, settings_for(config, headers, auth, session), limits)
+
+
+def settings_for(
+    config: HttpServerConfig,
+    headers: Mapping[str, str] | None = None,
+    auth: Auth = None,
+    session: Session | None = None,
+) -> HttpSettings:
+    """Work out the settings of *config*'s requests; it takes a look at the whole environment."""
+    merged = {**config.headers, **(headers or {})}
+    return HttpSettings.resolve(config.url, headers=merged, auth=auth, session=session)

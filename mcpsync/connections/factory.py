@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
-from ..config import ServerConfig
-from ..http import Limits
+from ..client.carriers import settings_for
+from ..config import HttpServerConfig, ServerConfig
+from ..http import HttpSettings, Limits
 from .connection import Connection, Key
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ConnectionFactory:
         self._timeout = timeout
         self._session = session
         self._limits = limits
+        self._settings: dict[str, HttpSettings] = {}
 
     def create(
         self,
@@ -61,7 +63,7 @@ class ConnectionFactory:
             key,
             config,
             timeout=config.timeout or self._timeout,
-            session=self._session,
+            session=self._settings_of(key.server_name, config),
             limits=self._limits,
         )
         try:
@@ -70,3 +72,12 @@ class ConnectionFactory:
             connection.close()
             raise
         return connection
+
+    def _settings_of(self, name: str, config: ServerConfig) -> HttpSettings | None:
+        """Return the settings that all connections to one server share, worked out once."""
+        if not isinstance(config, HttpServerConfig):
+            return None
+        settings = self._settings.get(name)
+        if settings is None:
+            settings = self._settings[name] = settings_for(config, session=self._session)
+        return settings

@@ -19,10 +19,10 @@ class ConnectionsRepository:
     Args:
         connect: Makes a connection and connects it.
         clock: Tells the time.
-        emit: Where events go.
+        emit: Where events go, if anybody listens.
     """
 
-    def __init__(self, connect: Connect, *, clock: Clock, emit: Emit) -> None:
+    def __init__(self, connect: Connect, *, clock: Clock, emit: Emit | None) -> None:
         self._table = ConnectionTable(connect, idle_timeout=math.inf, clock=clock, emit=emit)
 
     def lease(

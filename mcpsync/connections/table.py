@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from types import TracebackType
 from typing import TypeAlias
 
 from .._runtime.cancel import Cancellation
@@ -21,13 +21,14 @@ from ..events import (
     ConnectionJoined,
     ConnectionReused,
     Emit,
+    Event,
 )
 from .connection import Connection, Key
 
 Connect: TypeAlias = Callable[[Key, Deadline, Cancellation | None], Connection]
 
 
-class _Entry:
+class Entry:
     """A connection, how many borrow it, and why it is to be closed once nobody does."""
 
     __slots__ = ("connection", "doomed", "leases")
@@ -36,6 +37,35 @@ class _Entry:
         self.connection = connection
         self.leases = 0
         self.doomed: str | None = None
+
+
+class Lease:
+    """Borrows a connection for as long as it is entered; for one thread, once."""
+
+    __slots__ = ("_cancel", "_deadline", "_entry", "_key", "_table")
+
+    def __init__(
+        self, table: ConnectionTable, key: Key, deadline: Deadline, cancel: Cancellation | None
+    ) -> None:
+        self._table = table
+        self._key = key
+        self._deadline = deadline
+        self._cancel = cancel
+        self._entry: Entry | None = None
+
+    def __enter__(self) -> Connection:
+        self._entry = entry = self._table.borrow(self._key, self._deadline, self._cancel)
+        return entry.connection
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            self._table.give_back(self._key, entry)
 
 
 class _Creation:
@@ -57,18 +87,20 @@ class ConnectionTable:
         connect: Makes a connection and connects it; called with no lock held.
         idle_timeout: Seconds after which a connection nobody borrows has expired.
         clock: Tells the time to the idle rule.
-        emit: Where events go.
+        emit: Where events go, if anybody listens.
 
     Lock: _lock guards _entries, _creations, _idle, _closed, and the entries' and creations' fields.
     """
 
-    def __init__(self, connect: Connect, *, idle_timeout: float, clock: Clock, emit: Emit) -> None:
+    def __init__(
+        self, connect: Connect, *, idle_timeout: float, clock: Clock, emit: Emit | None
+    ) -> None:
         self._connect = connect
         self._clock = clock
         self._emit = emit
         self._lock = new_lock("connection table")
-        self._entries: dict[Key, _Entry] = {}
-        self._by_user: dict[str | None, dict[str, _Entry]] = {}
+        self._entries: dict[Key, Entry] = {}
+        self._by_user: dict[str | None, dict[str, Entry]] = {}
         self._creations: dict[Key, _Creation] = {}
         self._idle: IdleTracker[Key] = IdleTracker(idle_timeout, clock.monotonic)
         self._flight: SingleFlight[Key, None] = SingleFlight()
@@ -77,21 +109,14 @@ class ConnectionTable:
 
     # -- borrowing --------------------------------------------------------------------------------
 
-    @contextmanager
-    def lease(
-        self, key: Key, deadline: Deadline, cancel: Cancellation | None = None
-    ) -> Iterator[Connection]:
+    def lease(self, key: Key, deadline: Deadline, cancel: Cancellation | None = None) -> Lease:
         """Borrow the connection *key* stands for, making it if there is none.
 
         Raises:
             ConnectionClosed: The table was closed, or the user disconnected meanwhile.
             MCPSyncError: It could not be made. Everybody who waited for it gets a copy.
         """
-        entry = self._borrow(key, deadline, cancel)
-        try:
-            yield entry.connection
-        finally:
-            self._give_back(key, entry)
+        return Lease(self, key, deadline, cancel)
 
     def get(self, key: Key, deadline: Deadline, cancel: Cancellation | None = None) -> Connection:
         """Return the connection without borrowing it; its idleness begins anew."""
@@ -105,14 +130,15 @@ class ConnectionTable:
         self.remove([key], "replaced")
         return self.get(key, deadline, cancel)
 
-    def _borrow(self, key: Key, deadline: Deadline, cancel: Cancellation | None) -> _Entry:
+    def borrow(self, key: Key, deadline: Deadline, cancel: Cancellation | None) -> Entry:
+        """Lend the connection *key* stands for; whoever has it gives it back."""
         made = False
         while True:
             entry, dead = self._take(key)
             if dead is not None:
                 self._dispose([(key, dead)], "dead")
             if entry is not None:
-                if not made:
+                if not made and self._emit is not None:
                     self._emit(ConnectionReused(key.server_name, key.user_id))
                 return entry
             deadline.check(f"waiting for a connection to {key.server_name}")
@@ -121,11 +147,11 @@ class ConnectionTable:
                 lambda: self._create(key, deadline, cancel),
                 deadline=deadline,
                 cancel=cancel,
-                on_join=lambda: self._emit(ConnectionJoined(key.server_name, key.user_id)),
+                on_join=lambda: self._tell(ConnectionJoined(key.server_name, key.user_id)),
             )
             made = True
 
-    def _take(self, key: Key) -> tuple[_Entry | None, _Entry | None]:
+    def _take(self, key: Key) -> tuple[Entry | None, Entry | None]:
         """Borrow what is there; return it, or what was there and is dead and unused."""
         with self._lock:
             if self._closed:
@@ -139,7 +165,8 @@ class ConnectionTable:
             self._idle.hold(key)
             return entry, None
 
-    def _give_back(self, key: Key, entry: _Entry) -> None:
+    def give_back(self, key: Key, entry: Entry) -> None:
+        """Take a lent connection back; the last borrower of one that was removed closes it."""
         with self._lock:
             entry.leases -= 1
             doomed = entry.doomed if entry.leases == 0 else None
@@ -162,13 +189,13 @@ class ConnectionTable:
         except BaseException as error:
             with self._lock:
                 self._forget_creation_locked(key, creation)
-            self._emit(ConnectionFailed(key.server_name, key.user_id, type(error).__name__))
+            self._tell(ConnectionFailed(key.server_name, key.user_id, type(error).__name__))
             raise
         with self._lock:  # one section, so that a teardown sees the creation or the connection
             self._forget_creation_locked(key, creation)
             wanted = not creation.doomed and not self._closed
             if wanted:
-                self._put_locked(key, _Entry(connection))
+                self._put_locked(key, Entry(connection))
         if not wanted:
             connection.close()
             raise ConnectionClosed(
@@ -177,9 +204,9 @@ class ConnectionTable:
                 user_id=key.user_id,
             )
         seconds = self._clock.monotonic() - began
-        self._emit(ConnectionCreated(key.server_name, key.user_id, seconds))
+        self._tell(ConnectionCreated(key.server_name, key.user_id, seconds))
 
-    def _put_locked(self, key: Key, entry: _Entry) -> None:
+    def _put_locked(self, key: Key, entry: Entry) -> None:
         assert self._lock.locked()
         self._entries[key] = entry
         self._by_user.setdefault(key.user_id, {})[key.server_name] = entry
@@ -238,11 +265,11 @@ class ConnectionTable:
             entry.connection.close(timeout=deadline.remaining())
             self._tell_closed(key, "closed")
 
-    def _pop_all_locked(self, keys: Iterable[Key], reason: str) -> list[tuple[Key, _Entry]]:
+    def _pop_all_locked(self, keys: Iterable[Key], reason: str) -> list[tuple[Key, Entry]]:
         popped = [(key, self._pop_locked(key, reason)) for key in keys]
         return [(key, entry) for key, entry in popped if entry is not None]
 
-    def _pop_locked(self, key: Key, reason: str) -> _Entry | None:
+    def _pop_locked(self, key: Key, reason: str) -> Entry | None:
         """Take an entry out; return it if it is ours to close, not a borrower's."""
         assert self._lock.locked()
         entry = self._entries.pop(key, None)
@@ -258,7 +285,7 @@ class ConnectionTable:
             return None
         return entry
 
-    def _dispose(self, removed: list[tuple[Key, _Entry]], reason: str) -> int:
+    def _dispose(self, removed: list[tuple[Key, Entry]], reason: str) -> int:
         assert_none_held("closing connections")
         for key, entry in removed:
             entry.connection.close()
@@ -266,7 +293,11 @@ class ConnectionTable:
         return len(removed)
 
     def _tell_closed(self, key: Key, reason: str) -> None:
-        self._emit(ConnectionClosedEvent(key.server_name, key.user_id, reason))
+        self._tell(ConnectionClosedEvent(key.server_name, key.user_id, reason))
+
+    def _tell(self, event: Event) -> None:
+        if self._emit is not None:
+            self._emit(event)
 
     def _forget(self) -> None:
         """Have no connections: in a forked child they are the parent's, leases and all."""

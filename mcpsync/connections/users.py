@@ -29,10 +29,12 @@ class UserConnectionManager:
         connect: Makes a connection and connects it.
         idle_timeout: Seconds.
         clock: Tells the time to the idle rule.
-        emit: Where events go.
+        emit: Where events go, if anybody listens.
     """
 
-    def __init__(self, connect: Connect, *, idle_timeout: float, clock: Clock, emit: Emit) -> None:
+    def __init__(
+        self, connect: Connect, *, idle_timeout: float, clock: Clock, emit: Emit | None
+    ) -> None:
         self._table = ConnectionTable(connect, idle_timeout=idle_timeout, clock=clock, emit=emit)
         self._emit = emit
         self._idle_timeout = idle_timeout
@@ -89,7 +91,7 @@ class UserConnectionManager:
     def check_idle_connections(self, current_user_id: str | None = None) -> int:
         """Close what has been idle for too long, except of *current_user_id*; return how many."""
         closed = self._table.sweep(current_user_id)
-        if closed:
+        if closed and self._emit is not None:
             self._emit(SweepFinished(closed))
         return closed
 

@@ -9,7 +9,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from .exchange import Exchange
-from .sockets import PlainSocket, TLSSocket, current, open_socket
+from .sockets import ON_DEADLINE, current, open_socket
 
 
 class _OnExchange:
@@ -61,7 +61,7 @@ def _exchange() -> Exchange:
 def _bind(sock: Any, exchange: Exchange) -> None:
     exchange.attach(sock)
     exchange.connected = True
-    if isinstance(sock, PlainSocket | TLSSocket):
+    if isinstance(sock, ON_DEADLINE):
         exchange.reused = sock.served > 0
         sock.exchange = exchange
 
@@ -79,7 +79,7 @@ class _Releasing:
 
     def _put_conn(self, conn: Any) -> None:
         sock = getattr(conn, "sock", None)
-        if isinstance(sock, PlainSocket | TLSSocket):
+        if isinstance(sock, ON_DEADLINE):
             exchange, sock.exchange = sock.exchange, None
             sock.served += 1
             if exchange is not None:

@@ -44,8 +44,8 @@ class _OnDeadline(_Base):
             exchange.held.append(bytes(data))
             return None
         with memoryview(data).cast("B") as view:
-            sent = 0
-            while sent < len(view):
+            sent, size = 0, len(view)
+            while sent < size:
                 self.settimeout(exchange.time_left())
                 count = super().send(view[sent:], flags)
                 sent += count
@@ -59,6 +59,9 @@ class PlainSocket(_OnDeadline, socket.socket):
 
 class TLSSocket(_OnDeadline, ssl.SSLSocket):  # type: ignore[misc] # nbytes may be None there
     """A TLS socket on a deadline; made by a context whose ``sslsocket_class`` it is."""
+
+
+ON_DEADLINE = (PlainSocket, TLSSocket)
 
 
 class _Current(threading.local):
