@@ -24,11 +24,11 @@ from .connections import (
 from .errors import ConfigurationError, MCPSyncError, ServerNotFound
 from .events import CallFinished, Event, EventSink, SweepFinished
 from .http import Limits
+from .http.settings import Session
 from .session.callbacks import ProgressCallback
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
-    from requests import Session
 
 logger = logging.getLogger(__name__)
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ..config import HttpServerConfig, ServerConfig, StdioServerConfig
 from ..http import HttpEndpoint, HttpSettings, Limits
-from ..http.settings import Auth, origin_of
+from ..http.settings import Auth, Session, origin_of
 from ..session.opening import Carrier
 from ..transports.stdio import StdioTransport
 from ..transports.streamable_http_legacy import StreamableHTTPLegacy
 from ..transports.streamable_http_modern import StreamableHTTPModern
-
-if TYPE_CHECKING:
-    from requests import Session
 
 
 class HttpCarrier:

@@ -13,7 +13,7 @@ from .._runtime.deadline import Deadline
 from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, parse_server
 from ..errors import ConfigurationError, MCPSyncError
 from ..http import Limits
-from ..http.settings import Auth
+from ..http.settings import Auth, Session
 from ..protocol.lifecycle import State
 from ..protocol.versions import MODERN_VERSIONS
 from ..session.base import Call, ServerFacts
@@ -28,7 +28,6 @@ from .paging import pages
 
 if TYPE_CHECKING:
     import mcp_types as types
-    from requests import Session
 
 DEFAULT_TIMEOUT = 60.0
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
 from ..client.carriers import settings_for
 from ..config import HttpServerConfig, ServerConfig
 from ..http import HttpSettings, Limits
+from ..http.settings import Session
 from .connection import Connection, Key
-
-if TYPE_CHECKING:
-    from requests import Session
 
 
 class ConnectionFactory:

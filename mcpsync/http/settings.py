@@ -20,6 +20,8 @@ from .adapter import AdapterKey, proxy_for
 AuthCallable: TypeAlias = Callable[[PreparedRequest], PreparedRequest]
 Auth: TypeAlias = tuple[str, str] | AuthCallable | None
 
+__all__ = ["Auth", "AuthCallable", "HttpSettings", "Session", "checked_headers", "origin_of"]
+
 USER_AGENT = f"mcpsync/{__version__}"
 
 

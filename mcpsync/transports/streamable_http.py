@@ -221,6 +221,7 @@ class StreamableHTTP:
 
 
 def closed_error() -> ConnectionClosed:
+    """Make the error for calls that our own closing ends."""
     return ConnectionClosed("the client was closed while the call waited.")
 
 
