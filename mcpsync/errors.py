@@ -14,7 +14,7 @@
     ├── TransportError
     │   ├── ConnectError                        nothing was sent: safe to repeat
     │   │   └── ConnectTimeout (TimeoutError)
-    │   ├── ConnectionLost                      cut while we waited
+    │   ├── ConnectionLost                      cut while we waited  .stale
     │   ├── ConnectionClosed                    we closed it ourselves
     │   ├── HTTPStatusError                     .status
     │   │   └── RateLimited                     429           .retry_after (seconds)
@@ -26,7 +26,7 @@
     │   │   └── ResponseTooLarge                .limit (bytes)
     │   └── UnsupportedProtocolVersion          .supported
     ├── RequestTimeout (TimeoutError)           .timeout (seconds)
-    ├── RequestCancelled                        the caller's Cancellation fired
+    ├── RequestCancelled                        the caller's Cancellation fired  .reason
     ├── InputRequired                           the server asks the user something first  .result
     └── MCPError                                a JSON-RPC error reply  .code .message .data
 
@@ -184,9 +184,15 @@ class ConnectTimeout(ConnectError, TimeoutError):
 
 
 class ConnectionLost(TransportError):
-    """The connection ended before the answer was whole."""
+    """The connection ended before the answer was whole.
+
+    Attributes:
+        stale: The connection had been used before and ended without one byte of answer: most
+            likely the server had closed it while it was idle.
+    """
 
     retryable = True
+    stale: bool = False
 
 
 class ConnectionClosed(TransportError):
@@ -277,7 +283,13 @@ class RequestTimeout(MCPSyncError, TimeoutError):
 
 
 class RequestCancelled(MCPSyncError):
-    """The caller's :class:`~mcpsync.Cancellation` fired while the call waited."""
+    """The caller's :class:`~mcpsync.Cancellation` fired while the call waited.
+
+    Attributes:
+        reason: What was given to ``cancel()``.
+    """
+
+    reason: str | None = None
 
 
 class InputRequired(MCPSyncError):

@@ -82,7 +82,8 @@ class Watch:
 
     def _wake(self) -> None:
         reason = self._cancel.reason if self._cancel is not None else None
-        self._abort(RequestCancelled("cancelled." if reason is None else f"cancelled: {reason}."))
+        text = "cancelled." if reason is None else f"cancelled: {reason}."
+        self._abort(RequestCancelled(text, reason=reason))
 
     def end(self) -> None:
         """Watch no longer. Works twice."""

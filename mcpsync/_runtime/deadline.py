@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 
 from ..errors import RequestTimeout
@@ -14,14 +15,15 @@ class Deadline:
     Waiting time is real time: this clock is never faked (policy time is ``Clock``'s).
 
     Args:
-        timeout: Seconds from now; ``math.inf`` for no limit.
+        timeout: Seconds from now. ``math.inf`` is no limit, and so is what no platform can wait.
     """
 
     __slots__ = ("_at", "timeout")
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
-        self._at = time.monotonic() + timeout
+        endless = timeout >= threading.TIMEOUT_MAX
+        self._at = math.inf if endless else time.monotonic() + timeout
 
     def remaining(self) -> float:
         """Return the seconds that remain, never less than zero, possibly ``math.inf``."""

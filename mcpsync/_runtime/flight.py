@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -22,7 +23,8 @@ class SingleFlight(Generic[K, V]):
 
     The first caller (the leader) runs the call on its own thread; whoever comes while it runs
     (a joiner) waits for the same result or error, with a deadline of its own. An error that was
-    the leader's own affair, its timeout or its cancellation, is not shared: a joiner takes over.
+    the leader's own affair, its timeout, its cancellation or the interruption of its thread, is
+    not shared: a joiner takes over.
 
     Lock: _lock guards _flights, joined.
     """
@@ -64,22 +66,35 @@ class SingleFlight(Generic[K, V]):
                 else:
                     self.joined += 1
             if leading:
-                return self._lead(key, flight, call)
+                return self._lead(key, flight, call, deadline, cancel)
             if on_join is not None:
                 on_join()
             outcome = _await(flight, deadline, cancel)
-            if not _was_leaders_own(outcome):
+            if not isinstance(outcome, _LeaderGaveUp):
                 break
         if isinstance(outcome, BaseException):
-            raise copy.copy(outcome) from outcome
+            mine = _own_copy(outcome)
+            raise mine from (outcome if mine is not outcome else outcome.__cause__)
         return flight.result(timeout=0)
 
-    def _lead(self, key: K, flight: Future[V], call: Callable[[], V]) -> V:
+    def _lead(
+        self,
+        key: K,
+        flight: Future[V],
+        call: Callable[[], V],
+        deadline: Deadline,
+        cancel: Cancellation | None,
+    ) -> V:
         try:
             value = call()
         except BaseException as error:
+            gave_up = deadline.expired or (cancel is not None and cancel.cancelled)
             self._land(key, flight)
-            flight.set_exception(copy.copy(error))  # the leader's own will get his context
+            flight.set_exception(
+                _LeaderGaveUp()
+                if gave_up or _is_leaders_own(error)
+                else _own_copy(error)  # the leader's will get his context
+            )
             raise
         self._land(key, flight)
         flight.set_result(value)
@@ -107,8 +122,22 @@ class SingleFlight(Generic[K, V]):
         return len(self._flights)
 
 
-def _was_leaders_own(outcome: BaseException | None) -> bool:
-    return isinstance(outcome, RequestTimeout | RequestCancelled)
+class _LeaderGaveUp(Exception):
+    """The outcome of a flight whose leader had no more time, was cancelled or interrupted."""
+
+
+def _is_leaders_own(error: BaseException) -> bool:
+    return isinstance(error, RequestTimeout | RequestCancelled) or not isinstance(error, Exception)
+
+
+def _own_copy(error: BaseException) -> BaseException:
+    """Return a copy of *error*, or itself if it does not copy: not all errors are ours."""
+    try:
+        copied = copy.copy(error)
+    except Exception:  # noqa: BLE001 - whatever it is, the flight has to land
+        return error
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def _await(
@@ -120,20 +149,14 @@ def _await(
             return flight.exception(timeout=deadline.wait_time())
         except FutureTimeout:
             raise deadline.error("waiting for a connection another caller is making") from None
-    mine: Future[None] = Future()
-
-    def wake(_: object = None) -> None:
-        if not mine.done():
-            mine.set_result(None)
-
-    flight.add_done_callback(wake)
-    cancel.add_waker(wake)
+    over = threading.Event()  # landing and cancelling may both set it, even at once
+    flight.add_done_callback(lambda _: over.set())
+    cancel.add_waker(over.set)
     try:
-        mine.result(timeout=deadline.wait_time())
-    except FutureTimeout:
-        raise deadline.error("waiting for a connection another caller is making") from None
+        if not over.wait(deadline.wait_time()):
+            raise deadline.error("waiting for a connection another caller is making")
     finally:
-        cancel.remove_waker(wake)
+        cancel.remove_waker(over.set)
     if not flight.done():
         raise RequestCancelled("cancelled while waiting for a connection.")
     return flight.exception(timeout=0)

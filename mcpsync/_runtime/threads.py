@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import weakref
 from collections.abc import Callable
+from typing import TypeAlias
 
 from .locks import new_lock
 
@@ -23,54 +25,61 @@ def start_thread(role: str, target: Callable[[], None]) -> threading.Thread:
 class PeriodicThread:
     """Calls a method of its owner whenever that is due, until stopped or the owner is gone.
 
-    It starts on first use, survives the method's errors, and holds its owner weakly, so that an
-    owner nobody uses is collected and its thread ends. Thread-safe.
+    It starts on first use, survives the method's errors, and holds its owner weakly: an owner
+    nobody uses is collected, and the thread ends at once. Thread-safe.
 
     Args:
         role: What the thread's name says.
         work: A bound method. It returns the seconds until it is due again.
 
-    Lock: _lock guards _thread, _stopped.
+    Lock: _lock guards _thread, _starting, _stopped.
     """
 
     def __init__(self, role: str, work: Callable[[], float]) -> None:
         self._role = role
         self._work = weakref.WeakMethod(work)
         self._lock = new_lock(f"{role} thread")
-        self._wake = threading.Event()
+        self._bell: _Bell = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._starting = False  # a thread that was made but not started yet looks like a dead one
         self._stopped = False
 
     def ensure_running(self) -> None:
         """Start the thread if it does not run; cheap when it does."""
-        thread = self._thread
-        if (thread is not None and thread.is_alive()) or self._stopped:
+        if self.running or self._stopped:
             return
         with self._lock:
-            if self._thread is not thread or self._stopped:
+            if self._starting or self.running or self._stopped:
                 return
+            self._starting = True
             self._thread = thread = threading.Thread(
                 target=_run_periodically,
-                args=(weakref.ref(self), self._work, self._wake),
+                args=(_ringing(self, self._bell), self._work, self._bell),
                 name=f"mcpsync-{self._role}",
                 daemon=True,
             )
-        thread.start()
+        try:
+            thread.start()
+        finally:
+            with self._lock:
+                self._starting = False
 
     def stop(self, timeout: float) -> None:
         """End the thread, waiting for at most *timeout* seconds. Works twice, from any thread."""
         with self._lock:
             self._stopped = True
             thread, self._thread = self._thread, None
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        self._bell.put(None)
+        if thread is None or thread is threading.current_thread() or not thread.is_alive():
+            return
+        thread.join(timeout)
 
     def forget(self) -> None:
         """Have no thread any more: it does not exist in a forked child."""
         self._lock = new_lock(f"{self._role} thread")
-        self._wake = threading.Event()
+        self._bell = queue.SimpleQueue()
         self._thread = None
+        self._starting = False
 
     @property
     def running(self) -> bool:
@@ -84,14 +93,24 @@ class PeriodicThread:
         return self._stopped
 
 
+# Not an Event: the collector may ring it in the midst of anything, on the very thread that waits.
+_Bell: TypeAlias = "queue.SimpleQueue[None]"
+
+
+def _ringing(owner: PeriodicThread, bell: _Bell) -> weakref.ref[PeriodicThread]:
+    """Return a reference to *owner* that rings *bell* when the owner is collected."""
+    return weakref.ref(owner, lambda _: bell.put(None))
+
+
 def _run_periodically(
     owner: weakref.ref[PeriodicThread],
     method: weakref.WeakMethod[Callable[[], float]],
-    wake: threading.Event,
+    bell: _Bell,
 ) -> None:
     delay = 0.0
     while True:
-        wake.wait(delay)
+        with contextlib.suppress(queue.Empty):
+            bell.get(timeout=max(0.0, delay))
         periodic = owner()
         work = method()
         if periodic is None or work is None or periodic.stopped:
@@ -127,8 +146,15 @@ class Courier:
         self._errands.put(errand)
         with self._lock:
             needed, self._thread_alive = not self._thread_alive, True
-        if needed:
+        if not needed:
+            return
+        try:
             start_thread(self._role, self._work)
+        except RuntimeError:  # no thread to be had: the process is at its limit, or exits
+            with self._lock:
+                self._thread_alive = False
+            self._errands = queue.SimpleQueue()
+            logger.debug("nobody runs errands", exc_info=True)
 
     def forget(self) -> None:
         """Drop all errands: they are the parent's, and its thread does not exist in the child."""

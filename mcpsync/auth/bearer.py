@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import ConfigurationError
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class BearerAuth:
@@ -23,11 +26,15 @@ class BearerAuth:
         """Add the header to *request*, a ``requests.PreparedRequest``.
 
         Raises:
-            ConfigurationError: There is no token.
+            ConfigurationError: There is no token, or it has a character no token has.
         """
         token = self._token() if callable(self._token) else self._token
         if not token:
             raise ConfigurationError("the bearer token is empty.")
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            raise ConfigurationError(
+                "the bearer token is not one: it may hold printable ASCII only, and no white space."
+            )
         request.headers["Authorization"] = f"Bearer {token}"
         return request
 

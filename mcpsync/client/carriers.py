@@ -18,9 +18,8 @@ class HttpCarrier:
 
     silence_is_legacy = False
 
-    def __init__(self, url: str, settings: HttpSettings, limits: Limits) -> None:
-        self.origin: object | None = origin_of(url)
-        self._url = url
+    def __init__(self, settings: HttpSettings, limits: Limits) -> None:
+        self.origin: object | None = origin_of(settings.url)
         self._settings = settings
         self._limits = limits
 
@@ -33,7 +32,7 @@ class HttpCarrier:
         return StreamableHTTPLegacy(self._endpoint())
 
     def _endpoint(self) -> HttpEndpoint:
-        return HttpEndpoint(self._url, self._settings, self._limits)
+        return HttpEndpoint(self._settings, self._limits)
 
 
 class StdioCarrier:
@@ -79,8 +78,8 @@ def carrier_for(
     if isinstance(config, StdioServerConfig):
         return StdioCarrier(config, limits)
     if isinstance(session, HttpSettings):
-        return HttpCarrier(config.url, session, limits)
-    return HttpCarrier(config.url, settings_for(config, headers, auth, session), limits)
+        return HttpCarrier(session, limits)
+    return HttpCarrier(settings_for(config, headers, auth, session), limits)
 
 
 def settings_for(

@@ -16,6 +16,7 @@ from ..http import Limits
 from ..http.settings import Auth, Session
 from ..protocol.lifecycle import State
 from ..protocol.versions import MODERN_VERSIONS
+from ..security.redaction import safe_url
 from ..session.base import Call, ServerFacts
 from ..session.callbacks import Callbacks, LoggingCallback, MessageHandler, ProgressCallback
 from ..session.opening import Opening
@@ -207,7 +208,7 @@ class Client:
 
         if read_timeout_seconds is not None:
             options.setdefault("timeout", read_timeout_seconds)
-        params = {"name": name, "arguments": _object(arguments, "arguments", tool_name=name)}
+        params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
         return self._ask(
             "tools/call", params, CallToolResult, options, progress_callback, tool_name=name
         )
@@ -305,7 +306,7 @@ class Client:
 
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
-            params["arguments"] = _object(arguments, "arguments")
+            params["arguments"] = self._object(arguments, "arguments")
         return self._ask("prompts/get", params, GetPromptResult, options)
 
     def complete(
@@ -328,9 +329,9 @@ class Client:
         reference = (
             ref.model_dump(by_alias=True, exclude_none=True) if isinstance(ref, BaseModel) else ref
         )
-        params: dict[str, Any] = {"ref": reference, "argument": _object(argument, "argument")}
+        params: dict[str, Any] = {"ref": reference, "argument": self._object(argument, "argument")}
         if context_arguments is not None:
-            params["context"] = {"arguments": _object(context_arguments, "context_arguments")}
+            params["context"] = {"arguments": self._object(context_arguments, "context_arguments")}
         return self._ask("completion/complete", params, CompleteResult, options)
 
     def send_ping(self, **options: Unpack[CallOptions]) -> types.EmptyResult:
@@ -370,6 +371,18 @@ class Client:
             )
             raise
 
+    def _object(self, value: Any, what: str, tool_name: str | None = None) -> Mapping[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(
+                f"{what} must be a mapping of names to values, not {type(value).__name__}.",
+                server_name=self.server_name,
+                user_id=self.user_id,
+                tool_name=tool_name,
+            )
+        return value
+
     def _call(self, options: CallOptions, progress: ProgressCallback | None = None) -> Call:
         deadline = deadline_for(options.get("timeout"), self._timeout)
         scope = CallScope(deadline, options.get("cancel"), options.get("headers"))
@@ -396,7 +409,7 @@ def _config_of(server: str | ServerConfig) -> ServerConfig:
     if isinstance(server, HttpServerConfig | StdioServerConfig):
         return server
     if isinstance(server, str):
-        return parse_server(server, {"url": server})
+        return parse_server(safe_url(server), {"url": server})
     raise ConfigurationError(
         "a server is a URL, a StdioServerParameters or a server configuration, "
         f"not {type(server).__name__}."
@@ -407,17 +420,6 @@ def _introduction() -> types.Implementation:
     from mcp_types import Implementation
 
     return Implementation(name="mcpsync", version=__version__)
-
-
-def _object(value: Any, what: str, tool_name: str | None = None) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(
-            f"{what} must be a mapping of names to values, not {type(value).__name__}.",
-            tool_name=tool_name,
-        )
-    return value
 
 
 def _page(cursor: str | None) -> dict[str, str] | None:

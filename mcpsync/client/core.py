@@ -6,11 +6,22 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from .._runtime.cancel import Cancellation, Watch
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
-from ..errors import ConfigurationError, ConnectionClosed, HTTPStatusError, MCPError, MCPSyncError
+from ..errors import (
+    ConfigurationError,
+    ConnectionClosed,
+    ConnectTimeout,
+    HTTPStatusError,
+    MCPError,
+    MCPSyncError,
+    RequestCancelled,
+    RequestTimeout,
+)
+from ..protocol.codec import METHOD_NOT_FOUND
 from ..protocol.lifecycle import State, Step, after
 from ..protocol.negotiation import MODERN_EVIDENCE
 from ..session.base import Call, ClientSession
@@ -25,7 +36,8 @@ T = TypeVar("T")
 class SessionKeeper:
     """Keeps the session of one client. Thread-safe.
 
-    Lock: _lock guards _session, _assumed, state. Sessions are opened and closed outside it.
+    Lock: _lock guards _session, _assumed, _connecting, state. Sessions are opened and closed
+    outside it.
     """
 
     def __init__(self, opening: Opening, origin: object | None, connect_timeout: float) -> None:
@@ -36,6 +48,7 @@ class SessionKeeper:
         self._flight: SingleFlight[None, ClientSession] = SingleFlight()
         self._session: ClientSession | None = None
         self._assumed = False
+        self._connecting: Cancellation | None = None
         self.state = State.NEW
         self._at_fork = after_fork_in_child(self._forget)
 
@@ -75,7 +88,10 @@ class SessionKeeper:
             if not _says_wrong_era(error):
                 raise
             self._doubt(session)
-            return self.session(call).request(method, params, call)
+            other = self.session(call)
+            if other.era is session.era:  # it was right, and the error is what it says
+                raise
+            return other.request(method, params, call)
         self._assumed = False
         return result
 
@@ -84,6 +100,9 @@ class SessionKeeper:
         with self._lock:
             self.state = after(self.state, Step.CLOSE)
             session, self._session = self._session, None
+            connecting = self._connecting
+        if connecting is not None:
+            connecting.cancel("the client was closed")
         if session is not None:
             session.close(deadline)
 
@@ -113,16 +132,40 @@ class SessionKeeper:
 
     def _try_open(self, call: Call) -> tuple[ClientSession, bool]:
         scope = call.scope
-        patient = CallScope(
-            scope.deadline.within(self._connect_timeout), scope.cancel, scope.headers
-        )
+        stop = Cancellation()
+        patient = CallScope(scope.deadline.within(self._connect_timeout), stop, scope.headers)
+        watch = Watch(scope.cancel, lambda error: stop.cancel(error.reason))
+        with self._lock:
+            self._connecting = stop
+            closed = self.state is State.CLOSED
         try:
+            if closed:
+                raise RequestCancelled("closed.")
             return self._opening.open(Call(patient))
-        except BaseException:
-            with self._lock:
-                if self.state is State.CONNECTING:
-                    self.state = after(self.state, Step.FAIL)
+        except RequestCancelled as error:
+            self._failed()
+            if scope.cancel is None or not scope.cancel.cancelled:
+                raise ConnectionClosed("the client was closed while it connected.") from error
             raise
+        except RequestTimeout as error:
+            self._failed()
+            if scope.deadline.expired:  # the caller's own; whoever joined him tries himself
+                raise
+            raise ConnectTimeout(
+                f"the server did not begin a conversation within {patient.deadline.timeout:g} s."
+            ) from error
+        except BaseException:
+            self._failed()
+            raise
+        finally:
+            watch.end()
+            with self._lock:
+                self._connecting = None
+
+    def _failed(self) -> None:
+        with self._lock:
+            if self.state is State.CONNECTING:
+                self.state = after(self.state, Step.FAIL)
 
     def _doubt(self, session: ClientSession) -> None:
         """Let go of a session whose era was assumed and is wrong."""
@@ -139,13 +182,15 @@ class SessionKeeper:
         """Have no session any more: in a forked child it is the parent's."""
         self._lock = new_lock("session keeper")
         self._flight.reset()
-        self._session = None
+        self._session = self._connecting = None
         self.state = after(self.state, Step.FORGET)
 
 
 def _says_wrong_era(error: HTTPStatusError | MCPError) -> bool:
     """Whether *error* turns a request down unseen, as a server of the other era does. (N3, N5)"""
     if isinstance(error, MCPError):
+        if error.status == 404 and error.code == METHOD_NOT_FOUND:
+            return False  # that is how the modern era says it
         return error.status in (400, 404) and error.code not in MODERN_EVIDENCE
     return error.status in (400, 404, 405)
 

@@ -27,6 +27,10 @@ def load_servers(
         ConfigurationError: One of them is wrong; it is named.
         PlaceholderError: A ``${NAME}`` is not set.
     """
+    if not isinstance(servers, Mapping):
+        raise ConfigurationError(
+            f"the servers must be a mapping of names, not {type(servers).__name__}."
+        )
     environment = os.environ if environment is None else environment
     loaded: dict[str, ServerConfig] = {}
     for name, value in servers.items():
@@ -66,6 +70,13 @@ def _read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        raise ConfigurationError(f"{path} is not YAML: {detail}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        # Not chained: the text of a YAML error quotes the line, and that may hold a secret.
+        raise ConfigurationError(f"{path} is not YAML: {_where(error)}.") from None
+
+
+def _where(error: Exception) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return "it cannot be read as text" if isinstance(error, ValueError) else "it makes no sense"
+    return f"{problem}, in line {mark.line + 1}, column {mark.column + 1}"

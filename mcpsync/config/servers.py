@@ -14,7 +14,8 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class _ServerConfigBase(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What was written may hold secrets, and errors are logged.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     title: str | None = None
     description: str | None = None
@@ -37,7 +38,7 @@ class StdioServerConfig(_ServerConfigBase):
     type: Literal["stdio"] = "stdio"
     command: str = Field(min_length=1)
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] | None = None
+    env: Mapping[str, str] | None = Field(default=None, repr=False)
     cwd: str | None = None
 
     @property
@@ -55,8 +56,8 @@ class HttpServerConfig(_ServerConfigBase):
     """
 
     type: Literal["streamable-http", "http"] = "streamable-http"
-    url: str
-    headers: Mapping[str, str] = Field(default_factory=dict)
+    url: str = Field(repr=False)
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
     @field_validator("url")
     @classmethod
@@ -64,10 +65,10 @@ class HttpServerConfig(_ServerConfigBase):
         try:
             parts = urlsplit(url)
             parts.port  # noqa: B018 - raises if it is not a number
-        except ValueError as error:
-            raise ValueError(f"{url!r} is not a URL: {error}") from None
+        except ValueError:
+            raise ValueError(f"{_shown(url)} is not a URL") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not an http:// or https:// URL")
+            raise ValueError(f"{_shown(url)} is not an http:// or https:// URL")
         return url
 
     @property
@@ -103,6 +104,11 @@ def parse_server(name: str, value: ServerConfig | Mapping[str, Any]) -> ServerCo
         raise ConfigurationError(_sentence(error), server_name=name) from error
 
 
+def _shown(url: str) -> str:
+    """Return *url* as an error may show it: not at all if it may hold a secret."""
+    return "it" if "@" in url or "?" in url else repr(url)
+
+
 def _is_stdio(value: Mapping[str, Any]) -> bool:
     return value.get("type") == "stdio" or ("command" in value and "url" not in value)
 
@@ -110,4 +116,5 @@ def _is_stdio(value: Mapping[str, Any]) -> bool:
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
-    return f"its configuration is wrong at {field!r}: {first['msg']}."
+    text = first["msg"].removeprefix("Value error, ")
+    return f"its configuration is wrong at {field!r}: {text}."

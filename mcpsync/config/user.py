@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -39,6 +39,8 @@ def as_user(user: Any) -> User:
         found = user
     else:
         found = getattr(user, "id", None)
-    if found is None or str(found) == "":
+    if found is None or not str(found).strip():
         raise ConfigurationError("[MCP] User object missing id property.")
-    return user if isinstance(user, User) else User(id=str(found))
+    if isinstance(user, User):
+        return user if isinstance(found, str) else replace(user, id=str(found))
+    return User(id=str(found))

@@ -69,7 +69,7 @@ class Lease:
 
 
 class _Creation:
-    """A connection on its way; a teardown in the meantime dooms it."""
+    """A connection on its way; a teardown in the meantime dooms it, as closing the table does."""
 
     __slots__ = ("doomed",)
 
@@ -254,9 +254,6 @@ class ConnectionTable:
         """Close everything, borrowed or not; calls under way end. Works twice."""
         with self._lock:
             self._closed = True
-            for creation in self._creations.values():
-                creation.doomed = True
-            self._creations.clear()
             entries, self._entries = list(self._entries.items()), {}
             self._by_user.clear()
             for key, _ in entries:

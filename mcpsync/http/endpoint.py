@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from http.cookiejar import CookieJar
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from requests import PreparedRequest
 from requests.cookies import (
@@ -32,7 +32,7 @@ from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
 from .response import HttpResponse
-from .settings import HttpSettings, checked_headers, origin_of
+from .settings import HttpSettings, check_header, checked_headers, origin_of
 
 MAX_REDIRECTS = 5
 
@@ -43,18 +43,17 @@ class HttpEndpoint:
     It owns what is particular to one conversation, the cookies, and no socket.
 
     Args:
-        url: Where the requests go.
-        settings: Headers, credentials and adapter.
+        settings: Where the requests go, headers, credentials and adapter.
         limits: How much an answer may hold.
     """
 
-    def __init__(self, url: str, settings: HttpSettings, limits: Limits) -> None:
-        self.origin = origin_of(url)
+    def __init__(self, settings: HttpSettings, limits: Limits) -> None:
+        self.origin = origin_of(settings.url)
         self.limits = limits
         self._settings = settings
         self._host = f"{self.origin[1]}:{self.origin[2]}"
         self._is_open_air = self.origin[0] == "http" and not is_loopback(self.origin[1])
-        self._url, self._path = _prepared(url)
+        self._url, self._path = settings.url, settings.path
         self._route: tuple[int, SharedAdapter, HTTPConnectionPool] | None = None
         self._jar: RequestsCookieJar | None = None
         self._active: set[Exchange] = set()
@@ -138,6 +137,8 @@ class HttpEndpoint:
                 merged["cookie"] = cookie
         if self._settings.auth is not None and not _has_authorization(extra_headers):
             request = self._settings.auth(request)
+            for name, value in request.headers.items():
+                check_header(name, value)
         if self._is_open_air:
             self._refuse_bearer(request)
         return request
@@ -153,13 +154,15 @@ class HttpEndpoint:
                 raise copy.copy(self._closed_by)
             deadline.check(f"before asking {self._host}")
             raw = self._open(request, exchange)
-            if exchange.aborted_by is not None:  # cut headers read as a good, empty 200
-                raise OSError("called off")
+            if exchange.saw_end or exchange.aborted_by is not None:
+                raw.close()
+                raw.release_conn()
+                raise OSError("cut in the middle of the headers, which reads as a good answer")
         except EXPECTED as error:
             self._finish(exchange, watch)
             if isinstance(error, MCPSyncError):
                 raise
-            raise explain(error, exchange, self._host) from error
+            raise explain(error, exchange, self._host, self._settings.key.proxy) from error
         except BaseException:
             self._finish(exchange, watch)
             raise
@@ -210,11 +213,12 @@ class HttpEndpoint:
         location = response.headers.get("location", "")
         status = response.status
         response.close()
-        target = urljoin(url, location)
-        if status in (307, 308) and location and _same_origin(target, self.origin):
+        target = _joined(url, location)
+        if target is not None and status in (307, 308) and origin_of(target) == self.origin:
             return target
+        where = "nowhere" if target is None else safe_url(target)
         raise HTTPStatusError(
-            f"{self._host} redirects to {safe_url(target)} with status {status}, which is not "
+            f"{self._host} redirects to {where} with status {status}, which is not "
             "followed: only 307 and 308 within one origin are. Configure that URL instead.",
             status=status,
         )
@@ -230,17 +234,15 @@ class HttpEndpoint:
         return f"<HttpEndpoint {safe_url(self._url)}>"
 
 
-def _prepared(url: str) -> tuple[str, str]:
-    """Return *url* and its path as ``requests`` would send them."""
-    request = PreparedRequest()
-    request.prepare_url(url, None)
-    return request.url or url, request.path_url
-
-
 def _has_authorization(headers: Mapping[str, str] | None) -> bool:
     return headers is not None and any(name.lower() == "authorization" for name in headers)
 
 
-def _same_origin(url: str, origin: tuple[str, str, int]) -> bool:
-    parts = urlsplit(url)
-    return bool(parts.hostname) and origin_of(url) == origin
+def _joined(url: str, location: str) -> str | None:
+    """Return where a redirect of *url* leads, if that is a URL at all."""
+    try:
+        target = urljoin(url, location)
+        origin_of(target)
+    except ValueError:
+        return None
+    return target if location else None

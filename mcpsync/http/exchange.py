@@ -29,6 +29,7 @@ class Exchange:
         "deadline",
         "held",
         "reused",
+        "saw_end",
     )
 
     def __init__(self, deadline: Deadline) -> None:
@@ -38,6 +39,7 @@ class Exchange:
         self.aborted_by: MCPSyncError | None = None
         self.connected = False
         self.reused = False
+        self.saw_end = False  # the other side has ended the connection
         self.held: list[bytes] | None = None  # what goes out in one piece with what follows
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -79,7 +81,8 @@ class Exchange:
 
     def unanswered(self, reason: str) -> ConnectionLost:
         """Make the error for a connection that ended before the answer was whole."""
-        return ConnectionLost(reason, maybe_executed=self.bytes_sent > 0)
+        stale = self.reused and self.bytes_received == 0
+        return ConnectionLost(reason, maybe_executed=self.bytes_sent > 0, stale=stale)
 
 
 def shut_down(sock: socket.socket) -> None:

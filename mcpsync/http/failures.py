@@ -14,14 +14,17 @@ from urllib3.exceptions import (
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from ..errors import ConnectError, ConnectTimeout, MCPSyncError
+from ..security.redaction import safe_url
 from .exchange import Exchange
 
 EXPECTED = (OSError, HTTPError, ValueError)
 """What may come out of an exchange that fails. ``http.client`` and ``ssl`` errors are wrapped."""
 
 
-def explain(error: BaseException, exchange: Exchange, host: str) -> MCPSyncError:
-    """Return the typed error for *error*, which ended *exchange* with *host*."""
+def explain(
+    error: BaseException, exchange: Exchange, host: str, proxy: str | None = None
+) -> MCPSyncError:
+    """Return the typed error for *error*, which ended *exchange* with *host* through *proxy*."""
     if exchange.aborted_by is not None:
         exchange.aborted_by.maybe_executed = exchange.bytes_sent > 0
         return exchange.aborted_by
@@ -34,7 +37,8 @@ def explain(error: BaseException, exchange: Exchange, host: str) -> MCPSyncError
             f"waiting for {host} to answer", maybe_executed=exchange.bytes_sent > 0
         )
     if not exchange.connected:
-        return ConnectError(f"could not connect to {host}: {reason_of(error)}.")
+        via = f" through the proxy {safe_url(proxy)}" if proxy is not None else ""
+        return ConnectError(f"could not connect to {host}{via}: {reason_of(error)}.")
     if exchange.bytes_received == 0:
         return exchange.unanswered(f"{host} closed the connection without an answer.")
     return exchange.unanswered(f"the connection to {host} ended in the middle of the answer.")

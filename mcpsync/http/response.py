@@ -48,11 +48,6 @@ class HttpResponse:
         """The media type without its parameters, in lower case; empty if there is none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    @property
-    def has_end(self) -> bool:
-        """Whether its headers say where it ends. Cut in their middle, they say nothing."""
-        return "content-length" in self.headers or "transfer-encoding" in self.headers
-
     def read(self) -> bytes:
         """Return the whole body, and close the response.
 

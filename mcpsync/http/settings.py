@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,17 +11,41 @@ from urllib.parse import urlsplit
 
 from requests import PreparedRequest, Session
 from requests.auth import HTTPBasicAuth
-from requests.exceptions import InvalidHeader
-from requests.utils import check_header_validity, get_netrc_auth
+from requests.exceptions import RequestException
+from requests.utils import get_auth_from_url, get_netrc_auth, urldefragauth
 
 from ..errors import ConfigurationError
+from ..security.redaction import safe_url
 from ..version import __version__
 from .adapter import AdapterKey, proxy_for
 
 AuthCallable: TypeAlias = Callable[[PreparedRequest], PreparedRequest]
 Auth: TypeAlias = tuple[str, str] | AuthCallable | None
 
-__all__ = ["Auth", "AuthCallable", "HttpSettings", "Session", "checked_headers", "origin_of"]
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
+_FRAMING = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+__all__ = [
+    "Auth",
+    "AuthCallable",
+    "HttpSettings",
+    "Session",
+    "check_header",
+    "checked_headers",
+    "origin_of",
+]
 
 USER_AGENT = f"mcpsync/{__version__}"
 
@@ -30,11 +55,15 @@ class HttpSettings:
     """Headers, credentials and adapter for one URL. Immutable, so any thread may use it.
 
     Args:
+        url: Where the requests go, without user info, as it is sent.
+        path: What stands in the request line: its path and query.
         headers: Sent with every request; names in lower case.
         auth: Called with each request, to add credentials to it.
         key: Which shared adapter carries the requests.
     """
 
+    url: str
+    path: str
     headers: Mapping[str, str]
     auth: AuthCallable | None
     key: AdapterKey
@@ -60,11 +89,14 @@ class HttpSettings:
         Raises:
             ConfigurationError: A header or the auth is not usable.
         """
+        sent, path = prepared_url(url)
         source = session if session is not None else Session()
         try:
             merged = source.merge_environment_settings(url, {}, True, None, None)
             verify = merged["verify"] if source.verify is True else source.verify
             return cls(
+                url=sent,
+                path=path,
                 headers=_headers(source, session is not None, headers),
                 auth=_auth(url, auth if auth is not None else source.auth, source.trust_env),
                 key=AdapterKey(
@@ -83,11 +115,13 @@ def _headers(source: Session, given: bool, headers: Mapping[str, str] | None) ->
     merged: dict[str, str] = {"user-agent": USER_AGENT}
     if given:
         bare = Session().headers
-        merged |= {
-            name.lower(): _text(value)
-            for name, value in source.headers.items()
-            if bare.get(name) != value
-        }
+        merged |= checked_headers(
+            {
+                name: _text(value)
+                for name, value in source.headers.items()
+                if bare.get(name) != value
+            }
+        )
     merged |= checked_headers(headers)
     return merged
 
@@ -100,18 +134,23 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """
     checked: dict[str, str] = {}
     for name, value in (headers or {}).items():
-        if value is None:
-            continue
-        try:
-            check_header_validity((name, value))
-            _text(value).encode("latin-1")
-        except (InvalidHeader, UnicodeError) as error:
-            raise ConfigurationError(
-                f"the header {name!r} cannot be sent: it has a line break, white space in front, "
-                "or characters that do not fit into a header."
-            ) from error
-        checked[name.lower()] = _text(value)
+        if value is not None:
+            check_header(name, value)
+            checked[name.lower()] = _text(value)
     return checked
+
+
+def check_header(name: object, value: object) -> None:
+    """Raise ``ConfigurationError``, which does not tell the value, if this cannot be a header."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} cannot be the name of a header.")
+    if name.lower() in _FRAMING:
+        raise ConfigurationError(f"the header {name!r} frames the request; it is not yours to set.")
+    if not isinstance(value, str | bytes) or not _VALUE.fullmatch(_text(value)):
+        raise ConfigurationError(
+            f"the header {name!r} cannot be sent: its value has a line break, white space at an "
+            "edge, or characters that do not fit into a header."
+        )
 
 
 def _text(value: Any) -> str:
@@ -119,6 +158,9 @@ def _text(value: Any) -> str:
 
 
 def _auth(url: str, auth: Any, trust_env: bool) -> AuthCallable | None:
+    in_url = get_auth_from_url(url)
+    if auth is None and any(in_url):
+        auth = in_url
     if auth is None and trust_env:
         auth = get_netrc_auth(url) if _has_netrc() else None
     if auth is None:
@@ -138,6 +180,21 @@ def _has_netrc() -> bool:
     )
 
 
+def prepared_url(url: str) -> tuple[str, str]:
+    """Return *url* without user info, and its path and query, as ``requests`` would send them.
+
+    Raises:
+        ConfigurationError: It is not an http or https URL.
+    """
+    origin_of(url)
+    request = PreparedRequest()
+    try:
+        request.prepare_url(urldefragauth(url), None)
+    except (RequestException, ValueError) as error:
+        raise ConfigurationError(f"{safe_url(url)} is not a URL that can be asked.") from error
+    return request.url or url, request.path_url
+
+
 def origin_of(url: str) -> tuple[str, str, int]:
     """Return (scheme, host, port) of *url*, with the default port filled in.
 
@@ -148,7 +205,7 @@ def origin_of(url: str) -> tuple[str, str, int]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"{url!r} is not a URL: {error}.") from error
+        raise ConfigurationError(f"{safe_url(url)} is not a URL.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"{url!r} is not an http:// or https:// URL.")
+        raise ConfigurationError(f"{safe_url(url)} is not an http:// or https:// URL.")
     return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)

@@ -34,6 +34,8 @@ class _OnDeadline(_Base):
         self.settimeout(exchange.time_left())
         received = super().recv_into(buffer, nbytes, flags)
         exchange.bytes_received += received
+        if not received:
+            exchange.saw_end = True
         return received
 
     def sendall(self, data: Buffer, flags: int = 0) -> None:
@@ -59,6 +61,14 @@ class PlainSocket(_OnDeadline, socket.socket):
 
 class TLSSocket(_OnDeadline, ssl.SSLSocket):  # type: ignore[misc] # nbytes may be None there
     """A TLS socket on a deadline; made by a context whose ``sslsocket_class`` it is."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands within the deadline of the exchange this thread makes, and on its call."""
+        exchange = current.exchange
+        if exchange is not None:  # this socket has taken the plain one's place
+            exchange.attach(self)
+            self.settimeout(exchange.time_left())
+        super().do_handshake(block)
 
 
 ON_DEADLINE = (PlainSocket, TLSSocket)

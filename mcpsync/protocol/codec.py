@@ -95,6 +95,10 @@ def decode(data: bytes | str) -> list[Message]:
 def _checked(value: Any) -> Message:
     if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
         raise MessageInvalid("the server sent JSON that is not a JSON-RPC 2.0 message.")
+    if isinstance(value.get("id"), dict | list):
+        raise MessageInvalid("the server sent a JSON-RPC message whose id is not a scalar.")
+    if not isinstance(value.get("params"), dict | None):
+        raise MessageInvalid("the server sent a JSON-RPC message whose params are not an object.")
     method = value.get("method")
     if method is None:
         if "result" in value or "error" in value:
@@ -136,11 +140,13 @@ def error_of(message: Mapping[str, Any]) -> MCPError:
     """Return the error of an error reply as an exception.
 
     Raises:
-        MessageInvalid: The error has no code or no text.
+        MessageInvalid: The error has no code.
     """
     error = message.get("error")
     if not isinstance(error, dict) or type(error.get("code")) is not int:
-        raise MessageInvalid("the server's answer has an error without a code.")
+        raise MessageInvalid(
+            "the server's answer has an error without a code.", maybe_executed=True
+        )
     text = error.get("message")
     return MCPError(
         text if isinstance(text, str) and text else "the server gave no reason.",

@@ -17,6 +17,7 @@ from ..errors import MessageInvalid, ResponseTooLarge
 _BOM = b"\xef\xbb\xbf"
 _MARK = "\N{END OF TRANSMISSION}"
 _MARK_LINE = b"\ndata:" + _MARK.encode() + b"\n\n"
+_RETRY_DIGITS = 9  # more than a week in milliseconds; more digits are not a time
 
 
 class ServerSentEvent(NamedTuple):
@@ -46,7 +47,7 @@ class SSEDecoder:
         """Take *chunk* and return the events it completes.
 
         Raises:
-            ResponseTooLarge: The line under way exceeds the limit.
+            ResponseTooLarge: A line exceeds the limit.
             MessageInvalid: An event is not UTF-8.
         """
         buffer = self._buffer
@@ -58,15 +59,20 @@ class SSEDecoder:
         while (end := buffer.find(b"\n\n", max(begin, self._scanned))) >= 0:
             block = bytes(buffer[begin:end]).strip(b"\n")
             begin = self._scanned = end + 1
+            if len(block) > self._limit:
+                self._check(max(map(len, block.split(b"\n"))))
             if block:
                 events.append(_parse(block))
         del buffer[:begin]
         self._scanned = max(0, len(buffer) - 1)
-        if len(buffer) - buffer.rfind(b"\n") - 1 > self._limit:
+        self._check(len(buffer) - buffer.rfind(b"\n") - 1)
+        return events
+
+    def _check(self, length: int) -> None:
+        if length > self._limit:
             raise ResponseTooLarge(
                 f"the server sent a line of more than {self._limit} bytes.", limit=self._limit
             )
-        return events
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
         """Make every line end in LF; a CR at the end of a chunk may be half of a CRLF."""
@@ -99,5 +105,9 @@ def _parse(block: bytes) -> ServerSentEvent:
         event.event,
         data[:-1] if data else None,
         event.id if event.id is not None and "\0" not in event.id else None,
-        int(retry) if retry is not None and retry.isascii() and retry.isdigit() else None,
+        int(retry) if retry is not None and _is_number(retry) else None,
     )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _RETRY_DIGITS

@@ -11,5 +11,7 @@ def safe_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "<unreadable URL>"
+    if not parts.netloc and (parts.scheme or "@" in parts.path):
+        return "<unreadable URL>"  # such as user:password@host, which has no scheme
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else parts.path

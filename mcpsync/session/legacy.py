@@ -47,7 +47,6 @@ class LegacySession(ClientSession):
             UnsupportedProtocolVersion: The server speaks no version we do.
             MCPSyncError: It did not work out.
         """
-        self._transport.begin_session()
         params = {
             "protocolVersion": LATEST_LEGACY,
             "capabilities": {},
@@ -62,9 +61,11 @@ class LegacySession(ClientSession):
         version = result.get("protocolVersion")
         if version not in LEGACY_VERSIONS:
             raise unsupported([version])
-        self._facts = _understood(result)
-        self._transport.adopt(self._facts.protocol_version)
+        facts = _understood(result)
+        self._transport.adopt(facts.protocol_version)
         self._transport.notify(codec.notification("notifications/initialized"), call.scope)
+        self._facts = facts
+        self._transport.enter_session()
 
     def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         """Make a request; if the server forgot the session, begin one and ask once more. (H5)

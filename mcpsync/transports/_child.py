@@ -43,6 +43,7 @@ SAFE_VARIABLES = [
 
 STDERR_TAIL = 20  # lines kept for the error that says it ended
 LAST_WORDS = 0.2  # seconds that standard error is read on after standard output ended
+LOOK_UP = 0.02  # seconds between looks at who was called off, while a server does not read
 CHUNK = 65536
 
 
@@ -91,6 +92,7 @@ class Child:
         self._writing = WriteLock()
         self._owner = os.getpid()
         self._ended = False
+        self.is_garbled = False  # part of a message is out: what follows cannot be understood
         self._stderr_tail: deque[str] = deque(maxlen=STDERR_TAIL)
         self.pid = self._process.pid
 
@@ -99,14 +101,15 @@ class Child:
         """The last lines it wrote to standard error."""
         return "\n".join(self._stderr_tail)
 
-    def write(self, data: bytes, deadline: Deadline) -> None:
-        """Write one whole message.
+    def write(
+        self, data: bytes, deadline: Deadline, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Write one whole message; return false if *stopped* said to stop instead.
 
         Raises:
             ConnectionLost: It does not read any more. ``maybe_executed`` is false: a message that
                 is not whole is not run.
-            RequestTimeout: It does not read fast enough. If part of the message is out, the pipe
-                is closed, since what would follow could not be understood.
+            RequestTimeout: It does not read fast enough.
         """
         self._writing.acquire(deadline)
         view = memoryview(data)
@@ -117,21 +120,23 @@ class Child:
                     written += os.write(self._stdin.fileno(), view[written:])
                 except BlockingIOError:
                     self._wait_writable(deadline)
+                    if stopped():
+                        return False
         except (OSError, ValueError) as error:  # ValueError: we closed the pipe ourselves
             if isinstance(error, RequestTimeout):
-                if written:
-                    self._close_stdin()
                 raise
             raise ConnectionLost("the server does not read its input any more.") from error
         finally:
+            if 0 < written < len(view):
+                self.is_garbled = True
             self._writing.release()
+        return True
 
     def _wait_writable(self, deadline: Deadline) -> None:
         poll = select.poll()
         poll.register(self._stdin, select.POLLOUT)
-        wait = deadline.wait_time()
-        if not poll.poll(None if wait is None else wait * 1000):
-            raise deadline.error("sending to a server that does not read")
+        poll.poll(LOOK_UP * 1000)
+        deadline.check("sending to a server that does not read")
 
     def read_loop(self, on_line: Callable[[bytes], None], max_line_bytes: int) -> str | None:
         """Read both of its outputs until they end or it was ended; then close them.

@@ -63,11 +63,11 @@ class LegacyTransport(Transport, Protocol):
     def session(self) -> object:
         """What changes with each new session; None before the first."""
 
-    def begin_session(self) -> None:
-        """Forget the session, so that the next request is an ``initialize`` without one."""
-
     def adopt(self, version: str) -> None:
-        """Take the protocol version that ``initialize`` negotiated for what follows."""
+        """Take the version that ``initialize`` negotiated, for ``notifications/initialized``."""
+
+    def enter_session(self) -> None:
+        """Use the new session for everything from now on; until then others have the old one."""
 
 
 class ModernTransport(Transport, Protocol):

@@ -21,6 +21,7 @@ from .._runtime.threads import start_thread
 from ..config import StdioServerConfig
 from ..errors import (
     ConnectionClosed,
+    ConnectionLost,
     LimitExceeded,
     MCPSyncError,
     MessageInvalid,
@@ -46,6 +47,12 @@ class _Waiter:
     token: object
     inbox: queue.SimpleQueue[Message | MCPSyncError] = field(default_factory=queue.SimpleQueue)
     sent: bool = False
+    stopped: bool = False
+
+    def stop(self, error: MCPSyncError) -> None:
+        """Wake whoever waits here with *error*, even if it still writes."""
+        self.stopped = True
+        self.inbox.put(error)
 
 
 class StdioTransport:
@@ -84,19 +91,19 @@ class StdioTransport:
         """What changes with each new session: the child itself is the session."""
         return self._mail
 
-    def begin_session(self) -> None:
-        """Nothing to forget: the child is the session."""
-
     def adopt(self, version: str) -> None:
         """Nothing to send along: there are no headers."""
+
+    def enter_session(self) -> None:
+        """Nothing to change: the child is the session."""
 
     def request(self, message: Message, scope: CallScope) -> Message:
         """Send a request and wait for the reply, running callbacks in between."""
         waiter = self._mail.register(message)
-        watch = Watch(scope.cancel, waiter.inbox.put)
+        watch = Watch(scope.cancel, waiter.stop)
         try:
-            self._mail.child.write(codec.encode(message) + b"\n", scope.deadline)
-            waiter.sent = True
+            line = codec.encode(message) + b"\n"
+            waiter.sent = self._mail.child.write(line, scope.deadline, lambda: waiter.stopped)
             reply = self._await(waiter, scope)
         except MCPSyncError as error:
             if waiter.sent:
@@ -105,6 +112,8 @@ class StdioTransport:
         finally:
             watch.end()
             self._mail.unregister(waiter)
+            if self._mail.child.is_garbled:
+                self._mail.end(ConnectionLost("a message to the server was cut in its middle."))
         if "error" in reply:
             raise codec.error_of(reply)
         return reply
@@ -268,7 +277,7 @@ class _Mail:
                 self.ended_by = error
             waiters, self._waiters = list(self._waiters.values()), {}
         for waiter in waiters:
-            waiter.inbox.put(copy.copy(error))
+            waiter.stop(copy.copy(error))
 
     def forget(self) -> None:
         """Be over without a word: in a forked process the child is the parent's."""

@@ -94,7 +94,8 @@ class StreamableHTTP:
         try:
             return self._post(message, scope)
         except ConnectionLost as lost:
-            if lost.maybe_executed and message.get("method") not in SAFE_METHODS:
+            harmless = lost.stale and message.get("method") in SAFE_METHODS
+            if lost.maybe_executed and not harmless:
                 raise
             logger.debug("the connection was gone; asking once more on a new one")
         return self._post(message, scope)
@@ -111,10 +112,6 @@ class StreamableHTTP:
 
     def _from_json(self, message: Message, response: HttpResponse, scope: CallScope) -> Message:
         body = response.read()
-        if not body and not response.has_end:
-            raise ConnectionLost(
-                "the connection ended in the middle of the answer.", maybe_executed=True
-            )
         if not body.strip():
             raise MessageInvalid(
                 f"the server took the request (status {response.status}) and did not answer it.",
@@ -186,7 +183,6 @@ class StreamableHTTP:
     def _refusal(self, response: HttpResponse, message: Message) -> MCPSyncError:
         """Return the error that an answer with a failure status stands for."""
         status, headers = response.status, response.headers
-        body = response.read()
         if status == 401:
             return AuthorizationRequired(
                 "the server wants (other) credentials (401).",
@@ -203,7 +199,7 @@ class StreamableHTTP:
                 status=status,
                 retry_after=_retry_after(headers.get("retry-after")),
             )
-        error = codec.find_error(body)
+        error = codec.find_error(_body_of(response))
         if error is not None:
             error.status = status
             return error
@@ -223,6 +219,14 @@ class StreamableHTTP:
 def closed_error() -> ConnectionClosed:
     """Make the error for calls that our own closing ends."""
     return ConnectionClosed("the client was closed while the call waited.")
+
+
+def _body_of(response: HttpResponse) -> bytes:
+    """Return the body of a refusal, or nothing if it does not come whole: the status has told."""
+    try:
+        return response.read()
+    except (ConnectionLost, ProtocolError):
+        return b""
 
 
 def _messages(response: HttpResponse, max_line_bytes: int) -> Iterator[list[Message]]:

@@ -30,24 +30,26 @@ class StreamableHTTPLegacy(StreamableHTTP):
     def __init__(self, endpoint: HttpEndpoint) -> None:
         super().__init__(endpoint)
         self._session: _Session | None = None
+        self._next: _Session | None = None  # between ``initialize`` and ``initialized``
 
     @property
     def session(self) -> object:
         """What changes with each new session; None before the first."""
         return self._session
 
-    def begin_session(self) -> None:
-        """Forget the session, so that ``initialize`` goes out without one. (H5)"""
-        self._session = None
-
     def adopt(self, version: str) -> None:
-        """Send *version* along from now on. (H7)"""
-        session = self._session
-        self._session = _Session(session.id if session is not None else None, version)
+        """Send *version* along in the new session. (H7)"""
+        if self._next is not None:
+            self._next = self._next._replace(version=version)
+
+    def enter_session(self) -> None:
+        """Use the new session for everything from now on."""
+        self._session, self._next = self._next, None
 
     def _headers(self, message: Message) -> Mapping[str, str]:
-        session = self._session
-        if session is None or message.get("method") == "initialize":
+        method = message.get("method")
+        session = self._next if method == "notifications/initialized" else self._session
+        if session is None or method == "initialize":
             return legacy_headers(None, None)
         return legacy_headers(session.version, session.id)
 
@@ -57,7 +59,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         session_id = headers.get(SESSION_ID)
         if session_id is not None and not is_session_id(session_id):
             raise MessageInvalid("the server gave a session id that is not visible ASCII.")
-        self._session = _Session(session_id, None)
+        self._next = _Session(session_id, None)
 
     def _refusal(self, response: HttpResponse, message: Message) -> MCPSyncError:
         session = self._session
@@ -73,7 +75,8 @@ class StreamableHTTPLegacy(StreamableHTTP):
 
     def close(self, deadline: Deadline) -> None:
         """End every exchange under way, then the session, in two seconds at most. (H6)"""
-        session, self._session = self._session, None
+        session = self._session or self._next
+        self._session = self._next = None
         self._closed = True
         self._endpoint.abort_all(closed_error())
         if session is not None and session.id is not None:
