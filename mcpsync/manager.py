@@ -26,6 +26,7 @@ from .events import CallFinished, Event, EventSink, SweepFinished
 from .http import Limits
 from .http.settings import Session
 from .session.callbacks import ProgressCallback
+from .transports.base import CallScope
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -128,10 +129,10 @@ class MCPManager:
         failure: str | None = None
         user_id: str | None = None
         try:
-            deadline = self._deadline(server, options)
-            with self._lease(server, user, deadline, options) as connection:
+            scope = self._scope(server, options)
+            with self._lease(server, user, scope) as connection:
                 user_id = connection.user_id
-                options["timeout"] = deadline
+                options["timeout"] = scope.deadline
                 return connection.call_tool(
                     tool, arguments, progress_callback=progress_callback, **options
                 )
@@ -158,7 +159,7 @@ class MCPManager:
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        return self._lease(server, user, self._deadline(server, options), options)
+        return self._lease(server, user, self._scope(server, options))
 
     def get_user_connection(
         self,
@@ -184,10 +185,8 @@ class MCPManager:
             MCPSyncError: It could not be made.
         """
         owner = as_user(user)
-        deadline = self._deadline(server, options)
-        return self._users.get_user_connection(
-            server, owner, deadline, options.get("cancel"), force_new=force_new
-        )
+        scope = self._scope(server, options)
+        return self._users.get_user_connection(server, owner, scope, force_new=force_new)
 
     # -- looking after ----------------------------------------------------------------------------
 
@@ -236,16 +235,16 @@ class MCPManager:
         self._app.close(deadline)
 
     def _lease(
-        self, server: str, user: Any, deadline: Deadline, options: CallOptions
+        self, server: str, user: Any, scope: CallScope
     ) -> AbstractContextManager[Connection]:
-        cancel = options.get("cancel")
         if user is None:
-            return self._app.lease(server, deadline, cancel)
-        return self._users.lease(server, as_user(user), deadline, cancel)
+            return self._app.lease(server, scope)
+        return self._users.lease(server, as_user(user), scope)
 
-    def _deadline(self, server: str, options: CallOptions) -> Deadline:
+    def _scope(self, server: str, options: CallOptions) -> CallScope:
         default = self._config(server).timeout or self._timeout
-        return deadline_for(options.get("timeout"), default)
+        deadline = deadline_for(options.get("timeout"), default)
+        return CallScope(deadline, options.get("cancel"), options.get("headers"))
 
     def _config(self, name: str) -> ServerConfig:
         config = self._servers.get(name)

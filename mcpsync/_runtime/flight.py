@@ -42,6 +42,7 @@ class SingleFlight(Generic[K, V]):
         deadline: Deadline,
         cancel: Cancellation | None = None,
         on_join: Callable[[], None] | None = None,
+        own_affair: Callable[[BaseException], bool] = lambda _: False,
     ) -> V:
         """Return ``call()``, or the outcome of the one already under way for *key*.
 
@@ -51,6 +52,8 @@ class SingleFlight(Generic[K, V]):
             deadline: Ends this caller's wait only.
             cancel: Ends this caller's wait only.
             on_join: Called, with no lock held, if this caller joins.
+            own_affair: Says of an error of *call* that it would not happen to others, besides
+                timeouts, cancellations and interruptions.
 
         Raises:
             RequestTimeout: The joiner's own deadline passed first.
@@ -66,7 +69,7 @@ class SingleFlight(Generic[K, V]):
                 else:
                     self.joined += 1
             if leading:
-                return self._lead(key, flight, call, deadline, cancel)
+                return self._lead(key, flight, call, deadline, cancel, own_affair)
             if on_join is not None:
                 on_join()
             outcome = _await(flight, deadline, cancel)
@@ -84,6 +87,7 @@ class SingleFlight(Generic[K, V]):
         call: Callable[[], V],
         deadline: Deadline,
         cancel: Cancellation | None,
+        own_affair: Callable[[BaseException], bool],
     ) -> V:
         try:
             value = call()
@@ -92,7 +96,7 @@ class SingleFlight(Generic[K, V]):
             self._land(key, flight)
             flight.set_exception(
                 _LeaderGaveUp()
-                if gave_up or _is_leaders_own(error)
+                if gave_up or _is_leaders_own(error) or own_affair(error)
                 else _own_copy(error)  # the leader's will get his context
             )
             raise

@@ -123,6 +123,9 @@ def _run_periodically(
         del periodic, work
 
 
+Errand: TypeAlias = tuple[Callable[[], None], threading.Event]
+
+
 class Courier:
     """Runs small errands nobody waits for, such as telling a server that a call was cancelled.
 
@@ -135,15 +138,22 @@ class Courier:
     def __init__(self, role: str, capacity: int = 256) -> None:
         self._role = role
         self._lock = new_lock(f"{role} thread")
-        self._errands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._errands: queue.SimpleQueue[Errand] = queue.SimpleQueue()
         self._capacity = capacity
         self._thread_alive = False
 
-    def run(self, errand: Callable[[], None]) -> None:
-        """Have *errand* run soon, on another thread; its errors are logged at debug."""
-        if self._errands.qsize() >= self._capacity:
-            return
-        self._errands.put(errand)
+    def run(self, errand: Callable[[], None]) -> threading.Event:
+        """Have *errand* run soon, on another thread; its errors are logged at debug.
+
+        Returns what is set when it has been run; of one that was dropped, never.
+        """
+        done = threading.Event()
+        if self._errands.qsize() < self._capacity:
+            self._errands.put((errand, done))
+            self._ensure_thread()
+        return done
+
+    def _ensure_thread(self) -> None:
         with self._lock:
             needed, self._thread_alive = not self._thread_alive, True
         if not needed:
@@ -165,7 +175,7 @@ class Courier:
     def _work(self) -> None:
         while True:
             try:
-                errand = self._errands.get(timeout=0.2)
+                errand, done = self._errands.get(timeout=0.2)
             except queue.Empty:
                 with self._lock:
                     if self._errands.empty():
@@ -176,3 +186,5 @@ class Courier:
                 errand()
             except Exception:
                 logger.debug("an errand failed", exc_info=True)
+            finally:
+                done.set()

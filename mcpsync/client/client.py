@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 60.0
 
 M = TypeVar("M", bound=BaseModel)
+P = TypeVar("P", bound="types.PaginatedResult")
+T = TypeVar("T")
 
 
 class CallOptions(TypedDict, total=False):
@@ -50,6 +52,9 @@ class CallOptions(TypedDict, total=False):
     headers: Mapping[str, str] | None
     cancel: Cancellation | None
     meta: Mapping[str, Any] | None
+
+
+_OPTIONS = frozenset(CallOptions.__annotations__)
 
 
 class Client:
@@ -109,9 +114,13 @@ class Client:
         self._limits = limits if limits is not None else Limits()
         given = timeout if timeout is not None else read_timeout_seconds
         self._timeout = checked_timeout(given, config.timeout or DEFAULT_TIMEOUT)
-        carrier = carrier_for(
-            config, headers=headers, auth=auth, session=session, limits=self._limits
-        )
+        try:
+            carrier = carrier_for(
+                config, headers=headers, auth=auth, session=session, limits=self._limits
+            )
+        except ConfigurationError as error:
+            error.with_context(server_name=self.server_name)
+            raise
         callbacks = Callbacks(
             client_info or _introduction(), logging_callback, message_handler, log_level
         )
@@ -223,11 +232,9 @@ class Client:
 
     def tools(self, **options: Unpack[CallOptions]) -> Iterator[types.Tool]:
         """Yield every tool, page by page as they are needed; *timeout* is for each page."""
-        return pages(
-            lambda cursor: self.list_tools(cursor=cursor, **options),
-            lambda page: page.tools,
-            lambda page: page.next_cursor,
-            self._limits.max_pages,
+        self._check(options)
+        return self._every(
+            lambda cursor: self.list_tools(cursor=cursor, **options), lambda page: page.tools
         )
 
     # -- resources ----------------------------------------------------------------------------
@@ -242,11 +249,10 @@ class Client:
 
     def resources(self, **options: Unpack[CallOptions]) -> Iterator[types.Resource]:
         """Yield every resource; *timeout* is for each page."""
-        return pages(
+        self._check(options)
+        return self._every(
             lambda cursor: self.list_resources(cursor=cursor, **options),
             lambda page: page.resources,
-            lambda page: page.next_cursor,
-            self._limits.max_pages,
         )
 
     def list_resource_templates(
@@ -263,11 +269,10 @@ class Client:
         self, **options: Unpack[CallOptions]
     ) -> Iterator[types.ResourceTemplate]:
         """Yield every resource template; *timeout* is for each page."""
-        return pages(
+        self._check(options)
+        return self._every(
             lambda cursor: self.list_resource_templates(cursor=cursor, **options),
             lambda page: page.resource_templates,
-            lambda page: page.next_cursor,
-            self._limits.max_pages,
         )
 
     def read_resource(self, uri: str, **options: Unpack[CallOptions]) -> types.ReadResourceResult:
@@ -288,11 +293,9 @@ class Client:
 
     def prompts(self, **options: Unpack[CallOptions]) -> Iterator[types.Prompt]:
         """Yield every prompt; *timeout* is for each page."""
-        return pages(
-            lambda cursor: self.list_prompts(cursor=cursor, **options),
-            lambda page: page.prompts,
-            lambda page: page.next_cursor,
-            self._limits.max_pages,
+        self._check(options)
+        return self._every(
+            lambda cursor: self.list_prompts(cursor=cursor, **options), lambda page: page.prompts
         )
 
     def get_prompt(
@@ -371,6 +374,21 @@ class Client:
             )
             raise
 
+    def _every(
+        self, fetch: Callable[[str | None], P], items: Callable[[P], list[T]]
+    ) -> Iterator[T]:
+        try:
+            yield from pages(fetch, items, lambda page: page.next_cursor, self._limits.max_pages)
+        except MCPSyncError as error:
+            error.with_context(server_name=self.server_name, user_id=self.user_id)
+            raise
+
+    @staticmethod
+    def _check(options: CallOptions) -> None:
+        if not options.keys() <= _OPTIONS:
+            wrong = next(iter(options.keys() - _OPTIONS))
+            raise TypeError(f"got an unexpected keyword argument {wrong!r}")
+
     def _object(self, value: Any, what: str, tool_name: str | None = None) -> Mapping[str, Any]:
         if value is None:
             return {}
@@ -384,6 +402,7 @@ class Client:
         return value
 
     def _call(self, options: CallOptions, progress: ProgressCallback | None = None) -> Call:
+        self._check(options)
         deadline = deadline_for(options.get("timeout"), self._timeout)
         scope = CallScope(deadline, options.get("cancel"), options.get("headers"))
         return Call(scope, progress, options.get("meta"))

@@ -71,7 +71,11 @@ class SessionKeeper:
         scope = call.scope
         try:
             return self._flight.do(
-                None, lambda: self._open(call), deadline=scope.deadline, cancel=scope.cancel
+                None,
+                lambda: self._open(call),
+                deadline=scope.deadline,
+                cancel=scope.cancel,
+                own_affair=scope.is_to_blame_for,
             )
         except MCPSyncError as error:
             error.maybe_executed = False

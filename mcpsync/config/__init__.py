@@ -1,6 +1,6 @@
 """What a server *is*: the models users write, and how they are loaded."""
 
-from .loading import load_servers, load_yaml
+from .loading import load_servers, load_yaml, read_servers
 from .servers import (
     HttpServerConfig,
     ServerConfig,
@@ -18,4 +18,5 @@ __all__ = [
     "load_servers",
     "load_yaml",
     "parse_server",
+    "read_servers",
 ]

@@ -50,13 +50,22 @@ def load_yaml(
     Raises:
         ConfigurationError: The file cannot be read, is not YAML, or describes no servers.
     """
+    return load_servers(read_servers(path), environment=environment)
+
+
+def read_servers(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Return what a YAML file says of each server, as it was written.
+
+    Raises:
+        ConfigurationError: The file cannot be read, is not YAML, or describes no servers.
+    """
     document = _read_yaml(Path(path))
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"{path} must hold a mapping with 'servers:' in it.")
     found = document.get("servers", document.get("mcpServers"))
     if not isinstance(found, Mapping):
         raise ConfigurationError(f"{path} has no 'servers:' mapping.")
-    return load_servers(found, environment=environment)
+    return found
 
 
 def _read_yaml(path: Path) -> Any:

@@ -66,7 +66,7 @@ class HttpServerConfig(_ServerConfigBase):
             parts = urlsplit(url)
             parts.port  # noqa: B018 - raises if it is not a number
         except ValueError:
-            raise ValueError(f"{_shown(url)} is not a URL") from None
+            raise ValueError("it is not a URL") from None  # whatever it is, it may hold a secret
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{_shown(url)} is not an http:// or https:// URL")
         return url

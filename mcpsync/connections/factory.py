@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from .._runtime.cancel import Cancellation
-from .._runtime.deadline import Deadline
 from ..client.carriers import settings_for
 from ..config import HttpServerConfig, ServerConfig
 from ..http import HttpSettings, Limits
 from ..http.settings import Session
+from ..transports.base import CallScope
 from .connection import Connection, Key
 
 
@@ -37,20 +36,13 @@ class ConnectionFactory:
         self._limits = limits
         self._settings: dict[str, HttpSettings] = {}
 
-    def create(
-        self,
-        key: Key,
-        deadline: Deadline,
-        cancel: Cancellation | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Connection:
+    def create(self, key: Key, scope: CallScope) -> Connection:
         """Make the connection *key* stands for, and connect it.
 
         Args:
             key: Whose, and to what.
-            deadline: Bounds it, and so does the server's ``connect_timeout``.
-            cancel: Ends it.
-            headers: For the requests that connecting makes.
+            scope: Its deadline bounds it, as does the server's ``connect_timeout``; its
+                cancellation ends it; its headers are for the requests that connecting makes.
 
         Raises:
             MCPSyncError: It did not work out; nothing is left open.
@@ -64,7 +56,7 @@ class ConnectionFactory:
             limits=self._limits,
         )
         try:
-            connection.connect(timeout=deadline, cancel=cancel, headers=headers)
+            connection.connect(timeout=scope.deadline, cancel=scope.cancel, headers=scope.headers)
         except BaseException:
             connection.close()
             raise

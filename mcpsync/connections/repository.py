@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager
 
-from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from ..events import Emit
+from ..transports.base import CallScope
 from .connection import Connection, Key
 from .table import Connect, ConnectionTable
 
@@ -25,11 +25,9 @@ class ConnectionsRepository:
     def __init__(self, connect: Connect, *, clock: Clock, emit: Emit | None) -> None:
         self._table = ConnectionTable(connect, idle_timeout=math.inf, clock=clock, emit=emit)
 
-    def lease(
-        self, server_name: str, deadline: Deadline, cancel: Cancellation | None = None
-    ) -> AbstractContextManager[Connection]:
+    def lease(self, server_name: str, scope: CallScope) -> AbstractContextManager[Connection]:
         """Borrow the connection to a server, making it if there is none."""
-        return self._table.lease(Key(None, server_name), deadline, cancel)
+        return self._table.lease(Key(None, server_name), scope)
 
     def disconnect(self, server_name: str) -> None:
         """Close the connection to a server; one on its way will not appear any more."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TypeAlias
 
-from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
@@ -23,9 +22,10 @@ from ..events import (
     Emit,
     Event,
 )
+from ..transports.base import CallScope
 from .connection import Connection, Key
 
-Connect: TypeAlias = Callable[[Key, Deadline, Cancellation | None], Connection]
+Connect: TypeAlias = Callable[[Key, CallScope], Connection]
 
 
 class Entry:
@@ -42,19 +42,16 @@ class Entry:
 class Lease:
     """Borrows a connection for as long as it is entered; for one thread, once."""
 
-    __slots__ = ("_cancel", "_deadline", "_entry", "_key", "_table")
+    __slots__ = ("_entry", "_key", "_scope", "_table")
 
-    def __init__(
-        self, table: ConnectionTable, key: Key, deadline: Deadline, cancel: Cancellation | None
-    ) -> None:
+    def __init__(self, table: ConnectionTable, key: Key, scope: CallScope) -> None:
         self._table = table
         self._key = key
-        self._deadline = deadline
-        self._cancel = cancel
+        self._scope = scope
         self._entry: Entry | None = None
 
     def __enter__(self) -> Connection:
-        self._entry = entry = self._table.borrow(self._key, self._deadline, self._cancel)
+        self._entry = entry = self._table.borrow(self._key, self._scope)
         return entry.connection
 
     def __exit__(
@@ -109,28 +106,26 @@ class ConnectionTable:
 
     # -- borrowing --------------------------------------------------------------------------------
 
-    def lease(self, key: Key, deadline: Deadline, cancel: Cancellation | None = None) -> Lease:
+    def lease(self, key: Key, scope: CallScope) -> Lease:
         """Borrow the connection *key* stands for, making it if there is none.
 
         Raises:
             ConnectionClosed: The table was closed, or the user disconnected meanwhile.
             MCPSyncError: It could not be made. Everybody who waited for it gets a copy.
         """
-        return Lease(self, key, deadline, cancel)
+        return Lease(self, key, scope)
 
-    def get(self, key: Key, deadline: Deadline, cancel: Cancellation | None = None) -> Connection:
+    def get(self, key: Key, scope: CallScope) -> Connection:
         """Return the connection without borrowing it; its idleness begins anew."""
-        with self.lease(key, deadline, cancel) as connection:
+        with self.lease(key, scope) as connection:
             return connection
 
-    def replace(
-        self, key: Key, deadline: Deadline, cancel: Cancellation | None = None
-    ) -> Connection:
+    def replace(self, key: Key, scope: CallScope) -> Connection:
         """Close the connection there is, and return a new one. Joins nobody's attempt."""
         self.remove([key], "replaced")
-        return self.get(key, deadline, cancel)
+        return self.get(key, scope)
 
-    def borrow(self, key: Key, deadline: Deadline, cancel: Cancellation | None) -> Entry:
+    def borrow(self, key: Key, scope: CallScope) -> Entry:
         """Lend the connection *key* stands for; whoever has it gives it back."""
         made = False
         while True:
@@ -141,12 +136,13 @@ class ConnectionTable:
                 if not made and self._emit is not None:
                     self._emit(ConnectionReused(key.server_name, key.user_id))
                 return entry
-            deadline.check(f"waiting for a connection to {key.server_name}")
+            scope.deadline.check(f"waiting for a connection to {key.server_name}")
             self._flight.do(
                 key,
-                lambda: self._create(key, deadline, cancel),
-                deadline=deadline,
-                cancel=cancel,
+                lambda: self._create(key, scope),
+                deadline=scope.deadline,
+                cancel=scope.cancel,
+                own_affair=scope.is_to_blame_for,
                 on_join=lambda: self._tell(ConnectionJoined(key.server_name, key.user_id)),
             )
             made = True
@@ -177,7 +173,7 @@ class ConnectionTable:
 
     # -- making -----------------------------------------------------------------------------------
 
-    def _create(self, key: Key, deadline: Deadline, cancel: Cancellation | None) -> None:
+    def _create(self, key: Key, scope: CallScope) -> None:
         creation = _Creation()
         with self._lock:
             if self._closed or key in self._entries:  # landed between our look and our flight
@@ -185,7 +181,7 @@ class ConnectionTable:
             self._creations[key] = creation
         began = self._clock.monotonic()
         try:
-            connection = self._connect(key, deadline, cancel)
+            connection = self._connect(key, scope)
         except BaseException as error:
             with self._lock:
                 self._forget_creation_locked(key, creation)

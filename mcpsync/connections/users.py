@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from .._runtime.threads import PeriodicThread
 from ..config.user import User
 from ..events import Emit, SweepFinished
+from ..transports.base import CallScope
 from .connection import Connection, Key
 from .table import Connect, ConnectionTable, TableCounts
 
@@ -45,19 +45,17 @@ class UserConnectionManager:
         self,
         server_name: str,
         user: User,
-        deadline: Deadline,
-        cancel: Cancellation | None = None,
+        scope: CallScope,
     ) -> AbstractContextManager[Connection]:
         """Borrow the user's connection to a server; it is not closed before it is given back."""
         self._sweeper.ensure_running()
-        return self._table.lease(Key(user.id, server_name), deadline, cancel)
+        return self._table.lease(Key(user.id, server_name), scope)
 
     def get_user_connection(
         self,
         server_name: str,
         user: User,
-        deadline: Deadline,
-        cancel: Cancellation | None = None,
+        scope: CallScope,
         *,
         force_new: bool = False,
     ) -> Connection:
@@ -66,15 +64,14 @@ class UserConnectionManager:
         Args:
             server_name: The server.
             user: Whose.
-            deadline: Ends this caller's wait.
-            cancel: Ends it, too.
+            scope: Its deadline and cancellation end this caller's wait.
             force_new: Close the one there is, and make another.
         """
         self._sweeper.ensure_running()
         key = Key(user.id, server_name)
         if force_new:
-            return self._table.replace(key, deadline, cancel)
-        return self._table.get(key, deadline, cancel)
+            return self._table.replace(key, scope)
+        return self._table.get(key, scope)
 
     def get_user_connections(self, user_id: str) -> dict[str, Connection]:
         """Return the connections of a user, by server name."""

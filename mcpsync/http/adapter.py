@@ -6,6 +6,7 @@ same few sockets, and an idle connection has none.
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 from typing import Any, NamedTuple, TypeAlias
@@ -17,9 +18,12 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager, Retry, Ti
 from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
+from .._runtime.deadline import Deadline
+from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import assert_none_held, new_lock
 from ..errors import ConfigurationError
+from ..security.redaction import safe_url
 from .exchange import Exchange
 from .pools import POOL_CLASSES
 from .sockets import TLSSocket, current
@@ -44,44 +48,63 @@ class AdapterKey(NamedTuple):
 
 
 class SharedAdapter(HTTPAdapter):
-    """A ``requests`` adapter whose sockets know their deadline. Thread-safe.
-
-    Raises:
-        ConfigurationError: The CA bundle or the client certificate cannot be loaded.
-    """
+    """A ``requests`` adapter whose sockets know their deadline. Thread-safe."""
 
     def __init__(self, key: AdapterKey) -> None:
-        self._context = _tls_context(key.verify, key.cert)
-        self._proxy = key.proxy
+        self._key = key
+        self._context: ssl.SSLContext | None = None
+        self._making: SingleFlight[None, ssl.SSLContext] = SingleFlight()
         super().__init__(pool_connections=MAX_ORIGINS, pool_maxsize=MAX_IDLE_SOCKETS)
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
     ) -> None:
-        """Make the pool manager, with one TLS context for all its pools."""
+        """Make the pool manager, with pools that have our sockets in them."""
         self.poolmanager = PoolManager(
-            num_pools=connections,
-            maxsize=maxsize,
-            block=block,
-            ssl_context=self._context,
-            **pool_kwargs,
+            num_pools=connections, maxsize=maxsize, block=block, **pool_kwargs
         )
         self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        """Return the pool manager for *proxy*, with the same TLS context and sockets."""
-        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **proxy_kwargs)
+        """Return the pool manager for *proxy*, with our sockets in its pools."""
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
         manager.pool_classes_by_scheme = POOL_CLASSES
         return manager
 
     def pool_for(self, url: str) -> HTTPConnectionPool:
-        """Return the pool of the sockets for *url*'s origin."""
-        manager = self.poolmanager if self._proxy is None else self.proxy_manager_for(self._proxy)
+        """Return the pool of the sockets for *url*'s origin.
+
+        Raises:
+            ConfigurationError: The CA bundle or the client certificate cannot be loaded.
+        """
+        proxy = self._key.proxy
+        manager = self.poolmanager if proxy is None else self.proxy_manager_for(proxy)
         parts = parse_url(url)
+        extra = {"ssl_context": self._tls()} if parts.scheme == "https" else None
         pool: HTTPConnectionPool = manager.connection_from_host(
-            parts.host, parts.port, parts.scheme
+            parts.host, parts.port, parts.scheme, pool_kwargs=extra
         )
         return pool
+
+    def _tls(self) -> ssl.SSLContext:
+        """Return the one TLS context of all the pools; it takes long to make, and it is large."""
+        if self._context is None:
+            self._context = self._making.do(
+                None,
+                lambda: self._context or _tls_context(self._key.verify, self._key.cert),
+                deadline=Deadline(math.inf),
+            )
+        return self._context
+
+    def close(self) -> None:
+        """Close every idle socket. (urllib3 leaves that to whoever collects the pools.)"""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            keys = manager.pools.keys()  # a copy; the container itself cannot be walked
+            for key in keys:
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
 
     def open(
         self, pool: HTTPConnectionPool, request: PreparedRequest, target: str, exchange: Exchange
@@ -176,8 +199,19 @@ def reset_pools() -> None:
 
 
 def proxy_for(url: str, proxies: Any) -> str | None:
-    """Return the proxy that ``requests`` would choose for *url*."""
+    """Return the proxy that ``requests`` would choose for *url*.
+
+    Raises:
+        ConfigurationError: It is not spoken to over plain HTTP. Through others, SOCKS and TLS in
+            TLS, the sockets would not know their deadline.
+    """
     chosen = select_proxy(url, proxies)
-    if chosen is None:
+    if not chosen:
         return None
-    return chosen if "://" in chosen else f"http://{chosen}"
+    proxy = chosen if "://" in chosen else f"http://{chosen}"
+    if not proxy.lower().startswith("http://"):
+        raise ConfigurationError(
+            f"the proxy {safe_url(proxy)} cannot be used: only http:// proxies are supported "
+            "(https:// servers are reached through them, too)."
+        )
+    return proxy

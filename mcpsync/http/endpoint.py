@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Mapping
 from http.cookiejar import CookieJar
 from typing import Any
@@ -54,7 +55,7 @@ class HttpEndpoint:
         self._host = f"{self.origin[1]}:{self.origin[2]}"
         self._is_open_air = self.origin[0] == "http" and not is_loopback(self.origin[1])
         self._url, self._path = settings.url, settings.path
-        self._route: tuple[int, SharedAdapter, HTTPConnectionPool] | None = None
+        self._route: tuple[int, SharedAdapter, weakref.ref[HTTPConnectionPool]] | None = None
         self._jar: RequestsCookieJar | None = None
         self._active: set[Exchange] = set()
         self._closed_by: MCPSyncError | None = None
@@ -193,11 +194,15 @@ class HttpEndpoint:
 
     def _current_route(self) -> tuple[SharedAdapter, HTTPConnectionPool]:
         route = self._route
-        if route is None or route[0] != adapters.generation:
-            generation = adapters.generation
-            adapter = adapters.get(self._settings.key)
-            route = self._route = (generation, adapter, adapter.pool_for(self._url))
-        return route[1], route[2]
+        if route is not None and route[0] == adapters.generation:
+            pool = route[2]()
+            if pool is not None:
+                return route[1], pool
+        generation = adapters.generation
+        adapter = adapters.get(self._settings.key)
+        pool = adapter.pool_for(self._url)
+        self._route = (generation, adapter, weakref.ref(pool))  # the adapter's to keep or evict
+        return adapter, pool
 
     def _finish(self, exchange: Exchange, watch: Watch) -> None:
         self._active.discard(exchange)
@@ -212,6 +217,7 @@ class HttpEndpoint:
     def _redirected(self, url: str, response: HttpResponse) -> str:
         location = response.headers.get("location", "")
         status = response.status
+        response.finish_soon()
         response.close()
         target = _joined(url, location)
         if target is not None and status in (307, 308) and origin_of(target) == self.origin:

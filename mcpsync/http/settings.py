@@ -94,11 +94,16 @@ class HttpSettings:
         try:
             merged = source.merge_environment_settings(url, {}, True, None, None)
             verify = merged["verify"] if source.verify is True else source.verify
+            fixed = _headers(source, session is not None, headers)
             return cls(
                 url=sent,
                 path=path,
-                headers=_headers(source, session is not None, headers),
-                auth=_auth(url, auth if auth is not None else source.auth, source.trust_env),
+                headers=fixed,
+                auth=_auth(
+                    url,
+                    auth if auth is not None else source.auth,
+                    look_up=source.trust_env and "authorization" not in fixed,
+                ),
                 key=AdapterKey(
                     verify=True if verify is None else verify,
                     cert=merged["cert"],
@@ -157,11 +162,11 @@ def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _auth(url: str, auth: Any, trust_env: bool) -> AuthCallable | None:
+def _auth(url: str, auth: Any, *, look_up: bool) -> AuthCallable | None:
     in_url = get_auth_from_url(url)
     if auth is None and any(in_url):
         auth = in_url
-    if auth is None and trust_env:
+    if auth is None and look_up:
         auth = get_netrc_auth(url) if _has_netrc() else None
     if auth is None:
         return None

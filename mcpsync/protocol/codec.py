@@ -97,8 +97,6 @@ def _checked(value: Any) -> Message:
         raise MessageInvalid("the server sent JSON that is not a JSON-RPC 2.0 message.")
     if isinstance(value.get("id"), dict | list):
         raise MessageInvalid("the server sent a JSON-RPC message whose id is not a scalar.")
-    if not isinstance(value.get("params"), dict | None):
-        raise MessageInvalid("the server sent a JSON-RPC message whose params are not an object.")
     method = value.get("method")
     if method is None:
         if "result" in value or "error" in value:
@@ -107,6 +105,12 @@ def _checked(value: Any) -> Message:
     if not isinstance(method, str):
         raise MessageInvalid("the server sent a JSON-RPC message whose method is not a string.")
     return value
+
+
+def params_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the params of a request or notification; of odd ones, none."""
+    params = message.get("params")
+    return params if isinstance(params, Mapping) else {}
 
 
 def is_reply(message: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ POST_HEADERS: Final = {
 
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z|\Z")
+_SCOPE = re.compile(r'(?:^|[\s,])scope=(?:"([^"]*)"|([^\s,]+))', re.IGNORECASE)
 _SENTINEL = re.compile(r"=\?base64\?.*\?=\Z", re.DOTALL)
 
 
@@ -59,6 +60,12 @@ def legacy_headers(version: str | None, session_id: str | None) -> dict[str, str
     if session_id is not None:
         headers[SESSION_ID] = session_id
     return headers
+
+
+def challenged_scopes(challenge: str) -> tuple[str, ...]:
+    """Return the scopes a ``WWW-Authenticate`` header asks for. (RFC 6750, section 3)"""
+    found = _SCOPE.search(challenge)
+    return tuple((found[1] if found[1] is not None else found[2]).split()) if found else ()
 
 
 def is_session_id(value: str) -> bool:

@@ -40,6 +40,7 @@ class SSEDecoder:
         self._limit = max_line_bytes
         self._buffer = bytearray()
         self._scanned = 0
+        self._line_length = 0  # of the line under way
         self._after_cr = False
         self._at_start = True
 
@@ -51,7 +52,9 @@ class SSEDecoder:
             MessageInvalid: An event is not UTF-8.
         """
         buffer = self._buffer
-        buffer += self._with_line_feeds(chunk)
+        chunk = self._with_line_feeds(chunk)
+        self._measure(chunk)
+        buffer += chunk
         if self._at_start and not self._past_the_mark():
             return []
         events = []
@@ -59,20 +62,26 @@ class SSEDecoder:
         while (end := buffer.find(b"\n\n", max(begin, self._scanned))) >= 0:
             block = bytes(buffer[begin:end]).strip(b"\n")
             begin = self._scanned = end + 1
-            if len(block) > self._limit:
-                self._check(max(map(len, block.split(b"\n"))))
             if block:
                 events.append(_parse(block))
         del buffer[:begin]
         self._scanned = max(0, len(buffer) - 1)
-        self._check(len(buffer) - buffer.rfind(b"\n") - 1)
         return events
 
-    def _check(self, length: int) -> None:
-        if length > self._limit:
+    def _measure(self, chunk: bytes) -> None:
+        """Refuse a line that is too long, over or not, so that it matters not where chunks end."""
+        length = self._line_length + len(chunk)
+        if length <= self._limit:  # then so is every line in it
+            end = chunk.rfind(b"\n")
+            self._line_length = length if end < 0 else len(chunk) - end - 1
+            return
+        lines = chunk.split(b"\n")
+        lengths = [self._line_length + len(lines[0]), *map(len, lines[1:])]
+        if max(lengths) > self._limit:
             raise ResponseTooLarge(
                 f"the server sent a line of more than {self._limit} bytes.", limit=self._limit
             )
+        self._line_length = lengths[-1]
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
         """Make every line end in LF; a CR at the end of a chunk may be half of a CRLF."""

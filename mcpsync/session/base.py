@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._runtime.deadline import Deadline
@@ -20,6 +21,7 @@ from .callbacks import Callbacks, ProgressCallback, dispatcher
 if TYPE_CHECKING:
     from mcp_types import Implementation, ServerCapabilities
 
+NOTICE_TIMEOUT = 0.5  # seconds that closing waits for it
 COURTESY_TIMEOUT = 2.0  # seconds that telling the server we gave up may take
 
 _courier = Courier("courier")
@@ -74,6 +76,7 @@ class ClientSession:
         self._transport = transport
         self._callbacks = callbacks
         self._ids = itertools.count(1) if ids is None else ids
+        self._notice: threading.Event | None = None
 
     @property
     def alive(self) -> bool:
@@ -94,7 +97,13 @@ class ClientSession:
         raise NotImplementedError
 
     def close(self, deadline: Deadline) -> None:
-        """End the conversation. Works twice, from any thread."""
+        """End the conversation. Works twice, from any thread.
+
+        What the server is being told, that a call was given up, has a moment to get there.
+        """
+        notice, self._notice = self._notice, None
+        if notice is not None:
+            notice.wait(deadline.within(NOTICE_TIMEOUT).remaining())
         self._transport.close(deadline)
 
     def _exchange(
@@ -103,9 +112,12 @@ class ClientSession:
         """Send one request, with progress and callbacks, and return its result."""
         request_id = next(self._ids)
         params = self._with_meta(params, call, request_id)
-        scope = replace(
-            call.scope,
-            on_message=dispatcher(self._callbacks, request_id, call.progress),
+        given = call.scope
+        scope = CallScope(
+            given.deadline,
+            given.cancel,
+            given.headers,
+            dispatcher(self._callbacks, _token(params), call.progress),
         )
         try:
             reply = self._transport.request(codec.request(request_id, method, params), scope)
@@ -127,9 +139,17 @@ class ClientSession:
         """Tell the server, on a thread of its own: the caller has waited long enough. (L6, L7)"""
         if method in ("initialize", "server/discover"):
             return
-        reason = "timed out" if isinstance(error, RequestTimeout) else "cancelled by the user"
+        reason = getattr(error, "reason", None) or (
+            "timed out" if isinstance(error, RequestTimeout) else "cancelled"
+        )
         message: Message = codec.notification(
             "notifications/cancelled", {"requestId": request_id, "reason": reason}
         )
         quiet = CallScope(Deadline(COURTESY_TIMEOUT), headers=scope.headers)
-        _courier.run(lambda: self._transport.notify(message, quiet))
+        self._notice = _courier.run(lambda: self._transport.notify(message, quiet))
+
+
+def _token(params: Mapping[str, Any] | None) -> object:
+    """Return the progress token a request was given: ours, or the caller's own."""
+    meta = params.get("_meta") if params is not None else None
+    return meta.get("progressToken") if isinstance(meta, Mapping) else None

@@ -77,7 +77,7 @@ def _notify(
     token: object,
     progress: ProgressCallback | None,
 ) -> None:
-    params = message.get("params") or {}
+    params = codec.params_of(message)
     method = message["method"]
     if method == "notifications/progress":
         if progress is not None and params.get("progressToken") == token:

@@ -73,6 +73,9 @@ class LegacySession(ClientSession):
         A 404 says the request was not looked at, so asking again cannot run it twice.
         """
         session = self._transport.session
+        if id(session) in self._beginnings:  # somebody else has found it forgotten
+            self._begin_again(session, call)
+            session = self._transport.session
         try:
             return self._exchange(method, params, call)
         except SessionExpired:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..errors import InputRequired, MCPError, MessageInvalid
 from ..protocol import codec
-from ..protocol.negotiation import supported_versions
+from ..protocol.negotiation import supported_versions, unsupported
 from ..protocol.versions import LATEST_MODERN, MODERN_VERSIONS, Era, latest_mutual
 from ..transports.base import CallScope, ModernTransport
 from .base import Call, ClientSession, ServerFacts
@@ -44,6 +44,7 @@ class ModernSession(ClientSession):
         self._transport: ModernTransport = transport
         self._facts: ServerFacts | None = None
         self._envelope: dict[str, Any] = {}
+        self._defaults: dict[str, str] = {}  # what a call's own meta may replace
         self._speak(version)
 
     def _speak(self, version: str) -> None:
@@ -53,8 +54,8 @@ class ModernSession(ClientSession):
             CLIENT_INFO_KEY: info.model_dump(by_alias=True, exclude_none=True),
             CAPABILITIES_KEY: {},
         }
-        if self._callbacks.log_level is not None:
-            envelope[LOG_LEVEL_KEY] = self._callbacks.log_level
+        level = self._callbacks.log_level
+        self._defaults = {} if level is None else {LOG_LEVEL_KEY: level}
         self._envelope = envelope
         self.protocol_version = version
 
@@ -82,9 +83,14 @@ class ModernSession(ClientSession):
         try:
             result = self._exchange(method, params, call)
         except MCPError as error:
-            version = latest_mutual(supported_versions(error), MODERN_VERSIONS)
-            if error.code != codec.UNSUPPORTED_VERSION or version is None:
+            if error.code != codec.UNSUPPORTED_VERSION:
                 raise
+            supported = supported_versions(error)
+            version = latest_mutual(supported, MODERN_VERSIONS)
+            if version is None:
+                if method == "server/discover" or not supported:
+                    raise  # what it means is for whoever probes to say
+                raise unsupported(supported) from error
             self._speak(version)
             result = self._exchange(method, params, call)
         return _complete(result)
@@ -92,7 +98,7 @@ class ModernSession(ClientSession):
     def _with_meta(
         self, params: Mapping[str, Any] | None, call: Call, request_id: int
     ) -> Mapping[str, Any]:
-        meta = {**self._envelope, **(call.meta or {})}
+        meta = {**self._defaults, **(call.meta or {}), **self._envelope}
         if call.progress is not None:
             meta.setdefault("progressToken", request_id)
         return {**(params or {}), "_meta": meta}

@@ -178,7 +178,9 @@ class Opening:
         except (AuthError, RateLimited, UnsupportedProtocolVersion):
             raise
         except (HTTPStatusError, MessageInvalid) as error:
-            if isinstance(error, HTTPStatusError) and 300 <= error.status < 400:
+            if isinstance(error, HTTPStatusError) and (
+                error.status == 403 or 300 <= error.status < 400
+            ):
                 raise
             return LEGACY
 

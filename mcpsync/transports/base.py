@@ -8,6 +8,7 @@ from typing import Protocol
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
+from ..errors import AuthError, ConfigurationError, RefusedError
 from ..protocol.codec import Message
 
 
@@ -31,6 +32,12 @@ class CallScope:
     cancel: Cancellation | None = None
     headers: Mapping[str, str] | None = None
     on_message: Callable[[Message], Message | None] = _ignore
+
+    def is_to_blame_for(self, error: BaseException) -> bool:
+        """Whether *error* comes of this call's own headers, and would not happen to others."""
+        return bool(self.headers) and isinstance(
+            error, AuthError | ConfigurationError | RefusedError
+        )
 
 
 class Transport(Protocol):

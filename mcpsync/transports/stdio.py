@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import logging
 import queue
+import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .._runtime.cancel import Watch
@@ -36,6 +38,7 @@ from .base import CallScope
 logger = logging.getLogger(__name__)
 
 BACKLOG = 100  # notifications kept while nobody waits, for whoever calls next
+LAST_WORD = 1.0  # seconds that a child which does not read has, to say why
 EXIT_TIMEOUT = 2.0  # seconds a child may take to end when we do
 
 
@@ -103,7 +106,7 @@ class StdioTransport:
         watch = Watch(scope.cancel, waiter.stop)
         try:
             line = codec.encode(message) + b"\n"
-            waiter.sent = self._mail.child.write(line, scope.deadline, lambda: waiter.stopped)
+            waiter.sent = self._mail.write(line, scope.deadline, lambda: waiter.stopped)
             reply = self._await(waiter, scope)
         except MCPSyncError as error:
             if waiter.sent:
@@ -121,7 +124,7 @@ class StdioTransport:
     def notify(self, message: Message, scope: CallScope) -> None:
         """Send a message that has no answer."""
         self._mail.check_open()
-        self._mail.child.write(codec.encode(message) + b"\n", scope.deadline)
+        self._mail.write(codec.encode(message) + b"\n", scope.deadline)
 
     def close(self, deadline: Deadline) -> None:
         """End the child: close its input, then TERM, then KILL, within the deadline."""
@@ -158,6 +161,7 @@ class _Mail:
     def __init__(self, child: Child, limits: Limits) -> None:
         self.child = child
         self.ended_by: MCPSyncError | None = None
+        self._over = threading.Event()
         self._limits = limits
         self._lock = new_lock("stdio mail")
         self._waiters: dict[codec.RequestId, _Waiter] = {}
@@ -170,7 +174,7 @@ class _Mail:
         Raises:
             MCPSyncError: The child has ended, or was ended.
         """
-        meta = (message.get("params") or {}).get("_meta") or {}
+        meta = codec.params_of(message).get("_meta") or {}
         waiter = _Waiter(message["id"], meta.get("progressToken"))
         with self._lock:
             ended = self.ended_by
@@ -188,6 +192,17 @@ class _Mail:
         with self._lock:
             self._waiters.pop(waiter.request_id, None)
             self._abandoned.append(waiter.request_id)
+
+    def write(
+        self, line: bytes, deadline: Deadline, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Write to the child. If it is not there to read, say what became of it."""
+        try:
+            return self.child.write(line, deadline, stopped)
+        except ConnectionLost:
+            self._over.wait(deadline.within(LAST_WORD).remaining())
+            self.check_open()
+            raise
 
     def check_open(self) -> None:
         """Raise what ended the child, if something did."""
@@ -243,7 +258,7 @@ class _Mail:
         if codec.is_reply(message):
             return self._waiters.get(message.get("id"))  # type: ignore[arg-type]
         if message.get("method") == "notifications/progress":
-            token = (message.get("params") or {}).get("progressToken")
+            token = codec.params_of(message).get("progressToken")
             for waiter in self._waiters.values():
                 if waiter.token is not None and waiter.token == token:
                     return waiter
@@ -275,6 +290,7 @@ class _Mail:
         with self._lock:
             if self.ended_by is None:
                 self.ended_by = error
+            self._over.set()
             waiters, self._waiters = list(self._waiters.values()), {}
         for waiter in waiters:
             waiter.stop(copy.copy(error))

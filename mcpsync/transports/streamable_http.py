@@ -24,6 +24,7 @@ from ..errors import (
 from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
+from ..protocol.headers import challenged_scopes
 from ..protocol.sse import SSEDecoder
 from .base import CallScope
 
@@ -191,7 +192,9 @@ class StreamableHTTP:
         challenge = headers.get("www-authenticate", "")
         if status == 403 and "insufficient_scope" in challenge:
             return InsufficientScope(
-                "the credentials do not reach that far (403).", challenge=challenge
+                "the credentials do not reach that far (403).",
+                challenge=challenge,
+                required_scopes=challenged_scopes(challenge),
             )
         if status == 429:
             return RateLimited(
@@ -204,7 +207,7 @@ class StreamableHTTP:
             error.status = status
             return error
         return HTTPStatusError(
-            f"the server answered with status {status}{_kind(response)}.",
+            f"the server answered with status {status}{_kind(response)}",
             status=status,
             maybe_executed=status >= 500 and message.get("method") not in SAFE_METHODS,
             retryable=status in (502, 503, 504),
@@ -240,9 +243,9 @@ def _messages(response: HttpResponse, max_line_bytes: int) -> Iterator[list[Mess
 
 def _kind(response: HttpResponse) -> str:
     kind = response.content_type
-    return (
-        f" and {kind}, not JSON-RPC: is the URL that of an MCP endpoint" if "html" in kind else ""
-    )
+    if "html" not in kind:
+        return "."
+    return f" and {kind}, not JSON-RPC: is the URL that of an MCP endpoint?"
 
 
 def _retry_after(value: str | None) -> float | None:

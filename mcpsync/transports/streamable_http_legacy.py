@@ -56,7 +56,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
     def _note_headers(self, message: Message, headers: Mapping[str, str]) -> None:
         if message.get("method") != "initialize":
             return
-        session_id = headers.get(SESSION_ID)
+        session_id = headers.get(SESSION_ID) or None
         if session_id is not None and not is_session_id(session_id):
             raise MessageInvalid("the server gave a session id that is not visible ASCII.")
         self._next = _Session(session_id, None)

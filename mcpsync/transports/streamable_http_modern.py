@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from ..protocol.codec import Message
 from ..protocol.headers import modern_headers
 from ..protocol.versions import LATEST_MODERN
+from .base import CallScope
 from .streamable_http import StreamableHTTP
+
+logger = logging.getLogger(__name__)
 
 _VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 
@@ -16,6 +20,9 @@ class StreamableHTTPModern(StreamableHTTP):
     """Carries messages of the modern era. Thread-safe: it has no state."""
 
     cancels_by_closing = True  # M10
+
+    def _reply(self, reply: Message, scope: CallScope) -> None:
+        logger.warning("the server asked something, which its protocol version does not allow")
 
     def _headers(self, message: Message) -> Mapping[str, str]:
         params = message.get("params") or {}

@@ -1,0 +1,1 @@
+"""The command ``mcpsync``: an edge of the library, on click and rich."""
