@@ -32,7 +32,10 @@ class _OnExchange:
 
     def connect(self) -> None:
         exchange = _exchange()
-        super().connect()  # type: ignore[misc]
+        try:
+            super().connect()  # type: ignore[misc]
+        except BrokenPipeError as error:  # urllib3 would take it for an answer that came early
+            raise ConnectionResetError(*error.args) from error
         _bind(self.sock, exchange)
         exchange.bytes_sent = exchange.bytes_received = 0  # a proxy's CONNECT is not the request
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from .._runtime.threads import Courier
-from ..errors import RequestCancelled, RequestTimeout
+from ..errors import ConnectionLost, RequestCancelled, RequestTimeout
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.versions import Era
@@ -20,6 +21,8 @@ from .callbacks import Callbacks, ProgressCallback, dispatcher
 
 if TYPE_CHECKING:
     from mcp_types import Implementation, ServerCapabilities
+
+logger = logging.getLogger(__name__)
 
 NOTICE_TIMEOUT = 0.5  # seconds that closing waits for it
 COURTESY_TIMEOUT = 2.0  # seconds that telling the server we gave up may take
@@ -107,6 +110,23 @@ class ClientSession:
         self._transport.close(deadline)
 
     def _exchange(
+        self, method: str, params: Mapping[str, Any] | None, call: Call
+    ) -> dict[str, Any]:
+        """Make a request; once more, as a new one, if the first was not run or did no harm. (M9)
+
+        Not run is what did not leave. A kept-alive socket that turns out to be closed, without a
+        byte of answer, most likely was before; but only a request that may run twice is repeated.
+        """
+        try:
+            return self._exchange_once(method, params, call)
+        except ConnectionLost as lost:
+            harmless = lost.stale and method in codec.SAFE_METHODS
+            if not self._transport.alive or (lost.maybe_executed and not harmless):
+                raise
+            logger.debug("the connection was gone; asking %s once more", method)
+        return self._exchange_once(method, params, call)
+
+    def _exchange_once(
         self, method: str, params: Mapping[str, Any] | None, call: Call
     ) -> dict[str, Any]:
         """Send one request, with progress and callbacks, and return its result."""

@@ -30,23 +30,6 @@ from .base import CallScope
 
 logger = logging.getLogger(__name__)
 
-# Requests that change nothing: repeating one after a cut is safe.
-SAFE_METHODS = frozenset(
-    {
-        "initialize",
-        "ping",
-        "server/discover",
-        "tools/list",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "prompts/list",
-        "prompts/get",
-        "completion/complete",
-        "logging/setLevel",
-    }
-)
-
 
 class StreamableHTTP:
     """POSTs messages to one endpoint and reads the answers. Thread-safe.
@@ -71,7 +54,7 @@ class StreamableHTTP:
 
     def request(self, message: Message, scope: CallScope) -> Message:
         """Send a request and return the reply to it. (Requirements H1 to H3, M8.)"""
-        with self._post_replayed(message, scope) as response:
+        with self._post(message, scope) as response:
             if response.status >= 400:
                 raise self._refusal(response, message)
             self._note_headers(message, response.headers)
@@ -84,22 +67,22 @@ class StreamableHTTP:
         return reply
 
     def notify(self, message: Message, scope: CallScope) -> None:
-        """Send a message that has no answer; any 2xx will do. (Requirement H2.)"""
+        """Send a message that has no answer; any 2xx will do. (Requirement H2.)
+
+        Should it arrive twice, that does no harm, so a socket that was stale is no reason to fail.
+        """
+        try:
+            self._notify(message, scope)
+        except ConnectionLost as lost:
+            if lost.maybe_executed and not lost.stale:
+                raise
+            self._notify(message, scope)
+
+    def _notify(self, message: Message, scope: CallScope) -> None:
         with self._post(message, scope) as response:
             if response.status >= 400:
                 raise self._refusal(response, message)
             response.read()
-
-    def _post_replayed(self, message: Message, scope: CallScope) -> HttpResponse:
-        """POST; once more if the first try provably did nothing, or could do no harm twice."""
-        try:
-            return self._post(message, scope)
-        except ConnectionLost as lost:
-            harmless = lost.stale and message.get("method") in SAFE_METHODS
-            if lost.maybe_executed and not harmless:
-                raise
-            logger.debug("the connection was gone; asking once more on a new one")
-        return self._post(message, scope)
 
     def _post(self, message: Message, scope: CallScope) -> HttpResponse:
         return self._endpoint.send(
@@ -209,7 +192,7 @@ class StreamableHTTP:
         return HTTPStatusError(
             f"the server answered with status {status}{_kind(response)}",
             status=status,
-            maybe_executed=status >= 500 and message.get("method") not in SAFE_METHODS,
+            maybe_executed=status >= 500 and message.get("method") not in codec.SAFE_METHODS,
             retryable=status in (502, 503, 504),
         )
 
