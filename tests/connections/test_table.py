@@ -13,6 +13,7 @@ from mcpsync.connections.connection import Key
 from mcpsync.connections.table import ConnectionTable
 from mcpsync.errors import ConnectError, ConnectionClosed, RequestCancelled, RequestTimeout
 from mcpsync.testing.clock import FakeClock
+from mcpsync.transports.base import CallScope
 from support.threads import Gate, outcome, start, wait_until
 
 ADA = Key("ada", "crm")
@@ -41,7 +42,7 @@ class Maker:
         self.calls = 0
         self.before: Callable[[], Any] = lambda: None
 
-    def __call__(self, key: Key, deadline: Deadline, cancel: Cancellation | None) -> Any:
+    def __call__(self, key: Key, scope: CallScope) -> Any:
         self.calls += 1
         self.before()
         thing = Thing(key, len(self.made))
@@ -68,16 +69,16 @@ def told() -> list[Any]:
 def table(make: Maker, clock: FakeClock, told: list[Any]) -> Iterator[ConnectionTable]:
     table = ConnectionTable(make, idle_timeout=900, clock=clock, emit=told.append)
     yield table
-    table.close(soon())
+    table.close(Deadline(10))
     assert all(thing.closed == 1 for thing in make.made), "made, and not closed exactly once"
 
 
-def soon(seconds: float = 10.0) -> Deadline:
-    return Deadline(seconds)
+def soon(seconds: float = 10.0, cancel: Cancellation | None = None) -> CallScope:
+    return CallScope(Deadline(seconds), cancel)
 
 
-def get(table: ConnectionTable, key: Key = ADA, deadline: Deadline | None = None) -> Any:
-    return table.get(key, deadline or soon())
+def get(table: ConnectionTable, key: Key = ADA, scope: CallScope | None = None) -> Any:
+    return table.get(key, scope or soon())
 
 
 def names(told: list[Any]) -> list[str]:
@@ -148,7 +149,7 @@ def test_a_joiner_is_cancelled_alone(table: ConnectionTable, make: Maker) -> Non
     leader = start(get, table)
     gate.wait_reached()
     cancel = Cancellation()
-    joiner = start(table.get, ADA, soon(), cancel)
+    joiner = start(table.get, ADA, soon(cancel=cancel))
     wait_until(lambda: table._flight.joined == 1)
     cancel.cancel()
     assert isinstance(outcome(joiner), RequestCancelled)
@@ -276,13 +277,13 @@ def test_a_user_who_disconnects_leaves_no_entry_behind(table: ConnectionTable) -
 
 def test_close_does_not_wait_for_borrowers(table: ConnectionTable, make: Maker) -> None:
     with table.lease(ADA, soon()):
-        table.close(soon())
+        table.close(Deadline(10))
         assert make.made[0].closed == 1
     assert make.made[0].closed == 1
 
 
 def test_nothing_is_made_after_close(table: ConnectionTable, make: Maker) -> None:
-    table.close(soon())
+    table.close(Deadline(10))
     with pytest.raises(ConnectionClosed, match="manager is closed"):
         get(table)
     assert make.calls == 0
@@ -292,7 +293,7 @@ def test_close_dooms_a_creation_under_way(table: ConnectionTable, make: Maker) -
     gate = make.before = Gate()
     leader = start(get, table)
     gate.wait_reached()
-    table.close(soon())
+    table.close(Deadline(10))
     gate.open()
     assert isinstance(outcome(leader), ConnectionClosed)
     assert make.made[0].closed == 1
@@ -303,6 +304,19 @@ def test_a_disconnect_inside_the_connecting_wins(table: ConnectionTable, make: M
     with pytest.raises(ConnectionClosed):
         get(table)
     assert table.counts().connections == 0
+
+
+def test_what_landed_between_the_look_and_the_flight_is_used(
+    table: ConnectionTable, make: Maker
+) -> None:
+    class Gap(Deadline):
+        """Somebody else gets there first, exactly in between."""
+
+        def check(self, doing: str, *, maybe_executed: bool = False) -> None:
+            get(table)
+
+    assert get(table, ADA, CallScope(Gap(10.0))).number == 0
+    assert make.calls == 1
 
 
 def test_a_leader_who_is_cancelled_leaves_his_place_to_a_joiner(
@@ -338,7 +352,7 @@ def test_a_table_without_idle_rule_sweeps_nothing(make: Maker, clock: FakeClock)
     get(table)
     clock.advance(1e9)
     assert table.sweep() == 0
-    table.close(soon())
+    table.close(Deadline(10))
 
 
 OPERATIONS: dict[str, Callable[[ConnectionTable, FakeClock], Any]] = {

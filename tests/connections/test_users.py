@@ -70,6 +70,15 @@ def test_headers_belong_to_the_call_and_not_to_the_connection(manager: MCPManage
     assert "ada" not in str(second.structured_content)
 
 
+def test_the_headers_of_a_call_are_good_for_connecting_too(clock: FakeClock) -> None:
+    with (
+        LocalServer(auth_token="s3cret") as server,
+        MCPManager({"crm": {"url": server.url}}, clock=clock) as manager,
+    ):
+        good = {"Authorization": "Bearer s3cret"}
+        assert manager.call_tool("crm", "echo", {"text": "hi"}, user="ada", headers=good).content
+
+
 def test_an_idle_user_is_swept_by_the_managers_own_thread(server: LocalServer) -> None:
     with MCPManager({"crm": {"url": server.url}}, idle_timeout=0.05) as manager:
         manager.call_tool("crm", "add", {"a": 1, "b": 2}, user="ada")
