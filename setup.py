@@ -14,14 +14,12 @@ INSTALL_REQUIRES = [
     "urllib3>=2.6",  # pool_classes_by_scheme and the fixed decompression limits
     "sseclient-py>=1.8",  # decodes a character split between two chunks
     "pydantic>=2.12",  # what mcp-types asks for
-    "cachetools>=5.5",
     "mcp-types>=2.3,<3",
-    "jsonschema>=4.20",  # the referencing library: no $ref is fetched on its own
 ]
 YAML = ["pyyaml>=6"]
 CLI = ["click>=8.1", "rich>=13", *YAML]
-TEST = ["pytest>=9", "responses>=0.25", "hypothesis>=6.100", *CLI]
-LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-cachetools", "types-PyYAML"]
+TEST = ["pytest>=9", "responses>=0.25", "hypothesis>=6.100", "flask>=3", *CLI]
+LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-PyYAML"]
 
 setup(
     name="mcpsync",

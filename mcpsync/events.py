@@ -50,7 +50,7 @@ class ConnectionFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionClosed(Event):
-    """A connection was closed; *reason* is idle, stale, replaced, disconnected, dead or closed."""
+    """A connection was closed; *reason* is idle, replaced, disconnected, dead or closed."""
 
     reason: str
 

@@ -127,11 +127,9 @@ class MCPManager:
         """
         began = self._clock.monotonic()
         failure: str | None = None
-        user_id: str | None = None
         try:
             scope = self._scope(server, options)
             with self._lease(server, user, scope) as connection:
-                user_id = connection.user_id
                 options["timeout"] = scope.deadline
                 return connection.call_tool(
                     tool, arguments, progress_callback=progress_callback, **options
@@ -146,7 +144,7 @@ class MCPManager:
         finally:
             if self._on_event is not None:
                 seconds = self._clock.monotonic() - began
-                self._emit(CallFinished(server, user_id, tool, seconds, failure))
+                self._emit(CallFinished(server, _id_of(user), tool, seconds, failure))
 
     def connection(
         self, server: str, *, user: Any = None, **options: Unpack[CallOptions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TypeAlias
@@ -12,6 +13,7 @@ from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child
 from .._runtime.idle import IdleTracker
 from .._runtime.locks import assert_none_held, new_lock
+from ..client.core import CLOSE_TIMEOUT
 from ..errors import ConnectionClosed
 from ..events import ConnectionClosed as ConnectionClosedEvent
 from ..events import (
@@ -24,6 +26,8 @@ from ..events import (
 )
 from ..transports.base import CallScope
 from .connection import Connection, Key
+
+logger = logging.getLogger(__name__)
 
 Connect: TypeAlias = Callable[[Key, CallScope], Connection]
 
@@ -255,8 +259,7 @@ class ConnectionTable:
             for key, _ in entries:
                 self._idle.discard(key)
         for key, entry in entries:
-            entry.connection.close(timeout=deadline.remaining())
-            self._tell_closed(key, "closed")
+            self._close_one(key, entry, "closed", deadline.remaining())
 
     def _pop_all_locked(self, keys: Iterable[Key], reason: str) -> list[tuple[Key, Entry]]:
         popped = [(key, self._pop_locked(key, reason)) for key in keys]
@@ -281,11 +284,16 @@ class ConnectionTable:
     def _dispose(self, removed: list[tuple[Key, Entry]], reason: str) -> int:
         assert_none_held("closing connections")
         for key, entry in removed:
-            entry.connection.close()
-            self._tell_closed(key, reason)
+            self._close_one(key, entry, reason)
         return len(removed)
 
-    def _tell_closed(self, key: Key, reason: str) -> None:
+    def _close_one(
+        self, key: Key, entry: Entry, reason: str, timeout: float = CLOSE_TIMEOUT
+    ) -> None:
+        try:
+            entry.connection.close(timeout=timeout)
+        except Exception:  # it is out of the table: the others have to be closed, too
+            logger.exception("closing the connection to %s failed", key.server_name)
         self._tell(ConnectionClosedEvent(key.server_name, key.user_id, reason))
 
     def _tell(self, event: Event) -> None:

@@ -90,3 +90,5 @@ class StreamableHTTPLegacy(StreamableHTTP):
                 response.read()
         except MCPSyncError as error:  # it will forget the session by itself
             logger.debug("the session was not deleted: %s", error)
+        except Exception:  # auth= is the application's code, and closing goes on
+            logger.exception("the session was not deleted")

@@ -393,3 +393,16 @@ def test_whatever_happens_while_a_connection_is_made_the_invariants_hold(
     assert (counts.pending, counts.leased) == (0, 0)
     assert counts.connections == counts.activity == len(held)
     assert {id(thing) for thing in make.made if not thing.closed} == {id(thing) for thing in held}
+
+
+def test_a_connection_that_cannot_be_closed_does_not_keep_the_others_open(
+    table: ConnectionTable, make: Maker, clock: FakeClock, told: list[Any]
+) -> None:
+    bad = get(table, ADA)
+    get(table, BOB)
+    close, bad.close = bad.close, lambda timeout=0.0: 1 / 0
+    clock.advance(900)
+    assert table.sweep() == 2
+    assert make.made[1].closed == 1
+    assert names(told).count("ConnectionClosed") == 2
+    close()
