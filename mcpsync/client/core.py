@@ -14,12 +14,14 @@ from .._runtime.locks import new_lock
 from ..errors import (
     ConfigurationError,
     ConnectionClosed,
+    ConnectionLost,
     ConnectTimeout,
     HTTPStatusError,
     MCPError,
     MCPSyncError,
     RequestCancelled,
     RequestTimeout,
+    ServerExited,
 )
 from ..protocol.codec import METHOD_NOT_FOUND
 from ..protocol.lifecycle import State, Step, after
@@ -84,6 +86,17 @@ class SessionKeeper:
     def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         """Make a request over the session."""
         session = self.session(call)
+        try:
+            return self._request(session, method, params, call)
+        except (ServerExited, ConnectionLost) as error:
+            if error.maybe_executed or session.alive:
+                raise
+        # A child that had ended before a byte of this left: the next one gets it.
+        return self._request(self.session(call), method, params, call)
+
+    def _request(
+        self, session: ClientSession, method: str, params: Mapping[str, Any] | None, call: Call
+    ) -> dict[str, Any]:
         if not self._assumed:
             return session.request(method, params, call)
         try:

@@ -211,6 +211,7 @@ def origin_of(url: str) -> tuple[str, str, int]:
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"{safe_url(url)} is not a URL.") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    blank = any(char.isspace() for char in parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.hostname or blank:
         raise ConfigurationError(f"{safe_url(url)} is not an http:// or https:// URL.")
     return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)

@@ -111,6 +111,8 @@ class Child:
                 is not whole is not run.
             RequestTimeout: It does not read fast enough.
         """
+        if stopped():
+            return False
         self._writing.acquire(deadline)
         view = memoryview(data)
         written = 0

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .._runtime.deadline import Deadline
-from ..errors import MCPSyncError, MessageInvalid, SessionExpired
+from ..errors import MCPError, MCPSyncError, MessageInvalid, SessionExpired
 from ..http import HttpEndpoint, HttpResponse
+from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers
 from .base import CallScope
@@ -71,7 +72,10 @@ class StreamableHTTPLegacy(StreamableHTTP):
         ):
             response.read()
             return SessionExpired("the server no longer knows the session (404).")
-        return super()._refusal(response, message)
+        refusal = super()._refusal(response, message)
+        if session is not None and session.id is not None and _means_unknown(refusal):
+            return SessionExpired("the server no longer knows the session (400).")
+        return refusal
 
     def close(self, deadline: Deadline) -> None:
         """End every exchange under way, then the session, in two seconds at most. (H6)"""
@@ -92,3 +96,13 @@ class StreamableHTTPLegacy(StreamableHTTP):
             logger.debug("the session was not deleted: %s", error)
         except Exception:  # auth= is the application's code, and closing goes on
             logger.exception("the session was not deleted")
+
+
+def _means_unknown(refusal: MCPSyncError) -> bool:
+    """Whether a 400 says what a 404 should: servers of the TypeScript SDK do. Neither was run."""
+    return (
+        isinstance(refusal, MCPError)
+        and refusal.status == 400
+        and refusal.code in (-32000, codec.INVALID_REQUEST)
+        and "session" in refusal.message.lower()
+    )

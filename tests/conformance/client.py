@@ -1,0 +1,91 @@
+"""The client that the official conformance suite starts: python client.py URL.
+
+The suite names the scenario in MCP_CONFORMANCE_SCENARIO, the protocol version in
+MCP_CONFORMANCE_PROTOCOL_VERSION and data for the scenario in MCP_CONFORMANCE_CONTEXT (JSON).
+It judges what it sees on the wire, and that this exits with 0.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import mcpsync
+
+FIRST_MODERN = "2026-07-28"
+TIMEOUT = 20.0
+
+Context = dict[str, Any]
+Handler = Callable[[mcpsync.Client, Context], None]
+HANDLERS: dict[str, Handler] = {}
+
+
+def scenario(*names: str) -> Callable[[Handler], Handler]:
+    """Register what the client does in the scenarios of these names."""
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(names, handler))
+        return handler
+
+    return register
+
+
+@scenario("initialize", "request-metadata", "json-schema-ref-no-deref")
+def list_tools(client: mcpsync.Client, context: Context) -> None:
+    """Connect, and list the tools."""
+    for _ in client.tools():
+        pass
+
+
+@scenario("tools_call")
+def call_add_numbers(client: mcpsync.Client, context: Context) -> None:
+    """Add two numbers, and expect their sum."""
+    assert "add_numbers" in {tool.name for tool in client.tools()}
+    result = client.call_tool("add_numbers", {"a": 5, "b": 3})
+    assert "8" in result.content[0].text, result
+
+
+@scenario("http-standard-headers")
+def use_every_method_with_a_header(client: mcpsync.Client, context: Context) -> None:
+    """List everything, and use everything that was listed."""
+    for tool in client.tools():
+        client.call_tool(tool.name, {})
+    for resource in client.resources():
+        client.read_resource(str(resource.uri))
+    for prompt in client.prompts():
+        client.get_prompt(prompt.name)
+
+
+@scenario("json-schema-2020-12-preservation")
+def echo_the_schema(client: mcpsync.Client, context: Context) -> None:
+    """Send the input schema of one tool back through another, untouched."""
+    schemas = {tool.name: tool.input_schema for tool in client.tools()}
+    client.call_tool("json_schema_echo", {"schema": schemas["json_schema_2020_12_tool"]})
+
+
+def mode_for(version: str) -> str:
+    """The suite decides the era: a version before the modern one means `initialize`."""
+    return "legacy" if version < FIRST_MODERN else "auto"
+
+
+def main(arguments: list[str]) -> int:
+    """Play the scenario; 1 if it is unknown, 2 if the call was wrong."""
+    name = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
+    if len(arguments) != 1:
+        print("usage: client.py URL, with MCP_CONFORMANCE_SCENARIO set", file=sys.stderr)
+        return 2
+    handler = HANDLERS.get(name)
+    if handler is None:
+        known = ", ".join(sorted(HANDLERS))
+        print(f"unknown scenario {name!r}; this client plays {known}", file=sys.stderr)
+        return 1
+    version = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", "2025-11-25")
+    context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
+    with mcpsync.Client(arguments[0], mode=mode_for(version), timeout=TIMEOUT) as client:
+        handler(client, context)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""Guards around every test, and a line with the counts for whoever adds up several runs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mcpsync._runtime import locks
+from support import guards
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch sockets and locks from the first import of a test on."""
+    loopback = config.stash[guards.LOOPBACK] = guards.Loopback()
+    loopback.install()
+    locks.check_discipline(True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
+    before = guards.Snapshot.take()
+    yield
+    found = guards.leftovers(before) + pytestconfig.stash[guards.LOOPBACK].take_offences()
+    if found:
+        pytest.fail(f"the test left behind: {', '.join(found)}", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Append `passed failed skipped` to the file MCPSYNC_COUNTS, if there is such a variable."""
+    path = os.environ.get("MCPSYNC_COUNTS")
+    if path is None:
+        return
+    stats = {key: len(reports) for key, reports in terminalreporter.stats.items()}
+    passed = stats.get("passed", 0) + stats.get("xfailed", 0)
+    failed = sum(stats.get(key, 0) for key in ("failed", "error", "xpassed"))
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(f"{passed} {failed} {stats.get('skipped', 0)}\n")

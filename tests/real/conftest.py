@@ -1,0 +1,57 @@
+"""The servers, shared by all tests that do not kill them; and clients."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import mcpsync
+from support.counterparts import Counterpart, Kind, http_server
+from support.processes import ServerProcess
+
+ServerFor = Callable[[Kind], ServerProcess]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything below this directory has the mark `real`."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(scope="session")
+def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFor]:
+    running: dict[tuple[str, ...], ServerProcess] = {}
+    logs = tmp_path_factory.mktemp("servers")
+
+    def server_for(kind: Kind) -> ServerProcess:
+        if kind.process_key not in running:
+            log = logs / f"{'-'.join(kind.process_key)}.log"
+            running[kind.process_key] = http_server(kind, log).start()
+        return running[kind.process_key]
+
+    yield server_for
+    for server in running.values():
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def counterpart(kind: Kind, _servers: ServerFor) -> Counterpart:
+    """A server that other tests use too; over stdio every client starts its own."""
+    return Counterpart(kind, _servers(kind) if kind.transport == "http" else None)
+
+
+@pytest.fixture(scope="session")
+def client(counterpart: Counterpart) -> Iterator[mcpsync.Client]:
+    """One client for all the tests that only ask: the first of them has connected it."""
+    with counterpart.client(timeout=20) as client:
+        client.connect()
+        yield client
+
+
+@pytest.fixture
+def own_counterpart(kind: Kind, tmp_path: Path) -> Iterator[Counterpart]:
+    """A server over HTTP that this test may kill."""
+    server = http_server(kind, tmp_path / "server.log").start()
+    yield Counterpart(kind, server)
+    server.stop()
