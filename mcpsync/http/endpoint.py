@@ -69,6 +69,7 @@ class HttpEndpoint:
         deadline: Deadline,
         cancel: Cancellation | None = None,
         extra_headers: Mapping[str, str] | None = None,
+        parting: bool = False,
     ) -> HttpResponse:
         """Send one request and return the answer once its headers are there.
 
@@ -81,6 +82,7 @@ class HttpEndpoint:
             deadline: Bounds everything, the reading of the body included.
             cancel: Ends the exchange when it fires.
             extra_headers: The caller's, for this request only; they win over the configured ones.
+            parting: Send it although the endpoint is closed: it says goodbye.
 
         Raises:
             ConnectError: No connection could be made; nothing was sent.
@@ -94,7 +96,7 @@ class HttpEndpoint:
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             request = self._request(method, url, body, headers, extra_headers)
-            response = self._send_once(request, deadline, cancel)
+            response = self._send_once(request, deadline, cancel, parting)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             url = self._redirected(url, response)
@@ -145,13 +147,17 @@ class HttpEndpoint:
         return request
 
     def _send_once(
-        self, request: PreparedRequest, deadline: Deadline, cancel: Cancellation | None
+        self,
+        request: PreparedRequest,
+        deadline: Deadline,
+        cancel: Cancellation | None,
+        parting: bool,
     ) -> HttpResponse:
         exchange = Exchange(deadline)
         self._active.add(exchange)
         watch = Watch(cancel, exchange.abort)
         try:
-            if self._closed_by is not None:
+            if self._closed_by is not None and not parting:
                 raise copy.copy(self._closed_by)
             deadline.check(f"before asking {self._host}")
             raw = self._open(request, exchange)

@@ -7,9 +7,14 @@ from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 from .exchange import Exchange
 from .sockets import ON_DEADLINE, current, open_socket
+
+
+class NotConnected(HTTPError):
+    """There is no connection; the cause says why."""
 
 
 class _OnExchange:
@@ -34,8 +39,8 @@ class _OnExchange:
         exchange = _exchange()
         try:
             super().connect()  # type: ignore[misc]
-        except BrokenPipeError as error:  # urllib3 would take it for an answer that came early
-            raise ConnectionResetError(*error.args) from error
+        except OSError as error:  # urllib3 would take some for an answer that came early
+            raise NotConnected(str(error)) from error
         _bind(self.sock, exchange)
         exchange.bytes_sent = exchange.bytes_received = 0  # a proxy's CONNECT is not the request
 

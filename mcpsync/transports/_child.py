@@ -113,6 +113,8 @@ class Child:
         """
         if stopped():
             return False
+        if self._process.poll() is not None:  # its pipe may be held open by who it started
+            raise ConnectionLost("the server has ended.")
         self._writing.acquire(deadline)
         view = memoryview(data)
         written = 0
@@ -150,31 +152,22 @@ class Child:
         Returns:
             Why it had to stop early, if it did.
         """
-        stdout, stderr = self._stdout.fileno(), self._stderr.fileno()
-        lines = {stdout: _Lines(on_line), stderr: _Lines(self._on_stderr)}
-        poll = select.poll()
-        for fd in (stdout, stderr, self._wake_reader):
-            poll.register(fd, select.POLLIN)
+        outputs = {
+            self._stdout.fileno(): _Lines(on_line),
+            self._stderr.fileno(): _Lines(self._on_stderr),
+        }
+        ended = _watch_for_end(self.pid)
         try:
-            while lines:
-                # What it said last may come on the other output a little later than its end.
-                ready = poll.poll(None if stdout in lines else LAST_WORDS * 1000)
-                if not ready or any(fd == self._wake_reader for fd, _ in ready):
-                    return None
-                for fd, _ in ready:
-                    chunk = os.read(fd, CHUNK)
-                    if not chunk:
-                        poll.unregister(fd)
-                        lines.pop(fd).finish()
-                    elif lines[fd].feed(chunk) > max_line_bytes:
-                        if fd == stdout:
-                            return f"it sent a line of more than {max_line_bytes} bytes"
-                        lines[fd].drop()
-            return None
+            _Outputs(outputs, self._wake_reader, ended, max_line_bytes).read()
+        except _TooLong:
+            return f"it sent a line of more than {max_line_bytes} bytes"
         finally:
             self._stdout.close()
             self._stderr.close()
             os.close(self._wake_reader)
+            if ended is not None:
+                os.close(ended)
+        return None
 
     def _on_stderr(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").rstrip()
@@ -238,6 +231,59 @@ class Child:
                 os.close(fd)
 
 
+class _TooLong(Exception):
+    """A line of standard output is too long."""
+
+
+class _Outputs:
+    """Reads what a child writes, until both outputs end, or it does, or we are told to stop.
+
+    Args:
+        outputs: What takes the chunks of each descriptor, standard output first.
+        wake: Readable when we are to stop.
+        ended: Readable when the child has ended, if there is such a descriptor.
+        max_line_bytes: A longer line on standard output is an error, on the other it is dropped.
+    """
+
+    def __init__(
+        self, outputs: dict[int, _Lines], wake: int, ended: int | None, max_line_bytes: int
+    ) -> None:
+        self._outputs = outputs
+        self._stdout = next(iter(outputs))
+        self._wake = wake
+        self._ended = ended
+        self._limit = max_line_bytes
+        self._last_words = False  # what it said last may come a little later than its end
+        self._poll = select.poll()
+        for fd in (*outputs, wake, ended):
+            if fd is not None:
+                self._poll.register(fd, select.POLLIN)
+
+    def read(self) -> None:
+        while self._outputs:
+            patience = LAST_WORDS * 1000 if self._last_words else None
+            ready = [fd for fd, _ in self._poll.poll(patience)]
+            if not ready or self._wake in ready:
+                return
+            for fd in ready:
+                if fd == self._ended:
+                    self._poll.unregister(fd)
+                    self._last_words = True
+                else:
+                    self._take(fd)
+
+    def _take(self, fd: int) -> None:
+        chunk = os.read(fd, CHUNK)
+        if not chunk:
+            self._poll.unregister(fd)
+            self._outputs.pop(fd).finish()
+            self._last_words = self._last_words or fd == self._stdout
+        elif self._outputs[fd].feed(chunk) > self._limit:
+            if fd == self._stdout:
+                raise _TooLong
+            self._outputs[fd].drop()
+
+
 class _Lines:
     """Cuts chunks into lines."""
 
@@ -272,3 +318,14 @@ def _why_not(config: StdioServerConfig, error: Exception) -> str:
         return f"cannot start {config.command!r}: there is no such command."
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return f"cannot start {config.command!r}: {reason}."
+
+
+def _watch_for_end(pid: int) -> int | None:
+    """Return a descriptor that is readable once the process has ended, where there is such a thing.
+
+    The end of its output does not tell: whoever it started may hold that open.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None

@@ -246,7 +246,9 @@ class _Mail:
                 waiter = None if item is None else next(iter(self._waiters.values()), None)
             else:
                 item = message
-                if waiter is None and not codec.is_request(message):
+                if codec.is_reply(message) and waiter is not None:
+                    del self._waiters[waiter.request_id]  # what comes now is not for him
+                elif waiter is None and not codec.is_request(message):
                     self._backlog.append(message)
         if waiter is not None and item is not None:
             waiter.inbox.put(item)

@@ -12,8 +12,7 @@ from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers
-from .base import CallScope
-from .streamable_http import StreamableHTTP, closed_error
+from .streamable_http import StreamableHTTP
 
 logger = logging.getLogger(__name__)
 
@@ -79,18 +78,18 @@ class StreamableHTTPLegacy(StreamableHTTP):
 
     def close(self, deadline: Deadline) -> None:
         """End every exchange under way, then the session, in two seconds at most. (H6)"""
+        super().close(deadline)
         session = self._session or self._next
         self._session = self._next = None
-        self._closed = True
-        self._endpoint.abort_all(closed_error())
         if session is not None and session.id is not None:
-            self._delete(session, CallScope(deadline.within(DELETE_TIMEOUT)))
-        super().close(deadline)
+            self._delete(session, deadline.within(DELETE_TIMEOUT))
 
-    def _delete(self, session: _Session, scope: CallScope) -> None:
+    def _delete(self, session: _Session, deadline: Deadline) -> None:
         try:
             headers = legacy_headers(session.version, session.id)
-            with self._endpoint.send("DELETE", None, headers, deadline=scope.deadline) as response:
+            with self._endpoint.send(
+                "DELETE", None, headers, deadline=deadline, parting=True
+            ) as response:
                 response.read()
         except MCPSyncError as error:  # it will forget the session by itself
             logger.debug("the session was not deleted: %s", error)
