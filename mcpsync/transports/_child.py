@@ -113,7 +113,7 @@ class Child:
         """
         if stopped():
             return False
-        if self._process.poll() is not None:  # its pipe may be held open by who it started
+        if self._has_ended():  # its pipe may be held open by who it started
             raise ConnectionLost("the server has ended.")
         self._writing.acquire(deadline)
         view = memoryview(data)
@@ -173,6 +173,16 @@ class Child:
         text = line.decode("utf-8", "replace").rstrip()
         self._stderr_tail.append(text[:1000])
         logger.info("[%d] %s", self.pid, text)
+
+    def _has_ended(self) -> bool:
+        """Whether it has ended; unlike ``poll()`` also while another thread waits for it."""
+        if not hasattr(os, "waitid"):
+            return self._process.poll() is not None
+        try:
+            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # somebody has waited for it already
+            return True
+        return found is not None
 
     def wait(self, timeout: float) -> int | None:
         """Return its exit status, or None if it still runs after *timeout* seconds."""
