@@ -79,10 +79,12 @@ class StreamableHTTPLegacy(StreamableHTTP):
     def close(self, deadline: Deadline) -> None:
         """End every exchange under way, then the session, in two seconds at most. (H6)"""
         super().close(deadline)
-        session = self._session or self._next
+        sessions = (self._session, self._next)
         self._session = self._next = None
-        if session is not None and session.id is not None:
-            self._delete(session, deadline.within(DELETE_TIMEOUT))
+        goodbye = deadline.within(DELETE_TIMEOUT)
+        for session in sessions:
+            if session is not None and session.id is not None:
+                self._delete(session, goodbye)
 
     def _delete(self, session: _Session, deadline: Deadline) -> None:
         try:

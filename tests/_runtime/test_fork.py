@@ -1,0 +1,124 @@
+"""A forked child begins again: nothing of its parent's is used, closed or waited for."""
+
+import gc
+import os
+import threading
+
+import pytest
+
+from mcpsync._runtime import fork
+from mcpsync._runtime.fork import after_fork_in_child
+from mcpsync._runtime.threads import Courier, PeriodicThread
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
+
+
+class Owner:
+    """Something that does not survive a fork, and knows it."""
+
+    def __init__(self, log):
+        self._log = log
+        self.handle = after_fork_in_child(self.forget)
+
+    def forget(self):
+        self._log.append(os.getpid())
+
+
+def test_a_registered_method_is_called_once_in_the_child_and_never_in_the_parent(in_child):
+    log = []
+    owner = Owner(log)
+    assert in_child(lambda: log == [os.getpid()]) is True
+    assert log == []
+    del owner
+
+
+def test_it_is_called_in_every_child_and_in_the_childrens_children(in_child):
+    log = []
+    owner = Owner(log)
+    assert in_child(lambda: len(log)) == 1
+    assert in_child(lambda: in_child(lambda: len(log))) == 2
+    del owner
+
+
+def test_many_owners_are_all_called(in_child):
+    log = []
+    owners = [Owner(log) for _ in range(100)]
+    assert in_child(lambda: len(log)) == len(owners)
+
+
+def test_an_owner_that_was_collected_is_not_called_and_leaves_nothing(in_child):
+    log = []
+    gc.collect()
+    before = len(fork._forgetters)
+    owner = Owner(log)
+    assert len(fork._forgetters) == before + 1
+    del owner
+    gc.collect()
+    assert len(fork._forgetters) == before
+    assert in_child(lambda: log) == []
+
+
+def test_the_registration_does_not_keep_its_owner(in_child):
+    log = []
+    owner = Owner(log)
+    handle = owner.handle
+    del owner
+    gc.collect()
+    assert in_child(lambda: log) == []
+    del handle
+
+
+def test_without_its_handle_a_registration_ends(in_child):
+    log = []
+    owner = Owner(log)
+    owner.handle = None
+    gc.collect()
+    assert in_child(lambda: log) == []
+
+
+class Pulse:
+    """Has a periodic thread that it forgets in a child, as a manager does."""
+
+    def __init__(self):
+        self.beats = threading.Semaphore(0)
+        self.periodic = PeriodicThread("pulse", self.beat)
+        self.handle = after_fork_in_child(self.periodic.forget)
+
+    def beat(self):
+        self.beats.release()
+        return 3600.0
+
+
+def test_a_child_has_no_periodic_thread_until_it_uses_one(in_child):
+    pulse = Pulse()
+    pulse.periodic.ensure_running()
+    assert pulse.beats.acquire(timeout=20)
+
+    def in_the_child():
+        before = pulse.periodic.running, pulse.beats.acquire(timeout=0)
+        pulse.periodic.ensure_running()
+        return [*before, pulse.beats.acquire(timeout=20), pulse.periodic.running]
+
+    assert in_child(in_the_child) == [False, False, True, True]
+    assert pulse.periodic.running
+    pulse.periodic.stop(20)
+
+
+def test_a_child_does_not_run_its_parents_errands_and_can_run_its_own(in_child):
+    courier, ran = Courier("courier"), []
+    handle = after_fork_in_child(courier.forget)
+    began, go, done = threading.Event(), threading.Event(), threading.Event()
+    courier.run(lambda: (began.set(), go.wait(20)))
+    assert began.wait(20)
+    courier.run(lambda: ran.append("parent's"))
+
+    def in_the_child():
+        courier.run(lambda: (ran.append("child's"), done.set()))
+        return done.wait(20), ran
+
+    assert in_child(in_the_child) == [True, ["child's"]]
+    go.set()
+    del handle

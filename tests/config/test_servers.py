@@ -1,0 +1,222 @@
+"""The configuration of one server: what is taken, and what each mistake is called."""
+
+import json
+import logging
+import math
+import traceback
+
+import pytest
+from pydantic import ValidationError
+
+from mcpsync.config import HttpServerConfig, StdioServerConfig, parse_server
+from mcpsync.errors import ConfigurationError, MCPSyncError
+
+URL = "https://crm.example.com/mcp"
+
+# -- what is taken ---------------------------------------------------------------------------------
+
+
+def test_a_url_is_a_server_to_call():
+    config = parse_server("crm", {"url": URL})
+    assert isinstance(config, HttpServerConfig)
+    assert config.model_dump() == {
+        "type": "streamable-http",
+        "url": URL,
+        "headers": {},
+        "title": None,
+        "description": None,
+        "timeout": None,
+        "connect_timeout": 30.0,
+    }
+
+
+def test_a_command_is_a_server_to_start():
+    config = parse_server("files", {"command": "npx"})
+    assert isinstance(config, StdioServerConfig)
+    assert config.model_dump() == {
+        "type": "stdio",
+        "command": "npx",
+        "args": (),
+        "env": None,
+        "cwd": None,
+        "title": None,
+        "description": None,
+        "timeout": None,
+        "connect_timeout": 30.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ({"url": URL, "type": "http"}, {"type": "http"}),
+        ({"url": URL, "type": "streamable-http"}, {"type": "streamable-http"}),
+        ({"url": URL, "headers": {"X-Key": "1"}}, {"headers": {"X-Key": "1"}}),
+        ({"url": URL, "timeout": 30}, {"timeout": 30.0}),
+        ({"url": URL, "timeout": "30"}, {"timeout": 30.0}),
+        ({"url": URL, "timeout": None}, {"timeout": None}),
+        ({"url": URL, "timeout": math.inf}, {"timeout": math.inf}),
+        ({"url": URL, "connect_timeout": 0.5}, {"connect_timeout": 0.5}),
+        ({"url": URL, "title": "CRM", "description": "x"}, {"title": "CRM", "description": "x"}),
+        ({"command": "x", "type": "stdio"}, {"command": "x"}),
+        ({"command": "x", "args": ["a", "b"]}, {"args": ("a", "b")}),
+        ({"command": "x", "env": {"A": "1"}, "cwd": "/tmp"}, {"env": {"A": "1"}, "cwd": "/tmp"}),
+    ],
+)
+def test_what_is_written_is_what_is_read(written, read):
+    config = parse_server("crm", written)
+    assert {name: getattr(config, name) for name in read} == read
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/mcp",
+        "http://localhost",
+        "http://[::1]:8000/mcp",
+        "HTTPS://Example.com/mcp?x=1",
+        "https://user:password@example.com/mcp",
+    ],
+)
+def test_any_http_url_is_taken_as_it_is(url):
+    assert parse_server("crm", {"url": url}).url == url
+
+
+@pytest.mark.parametrize(
+    "config", [HttpServerConfig(url=URL), StdioServerConfig(command="npx", args=["-y"])]
+)
+def test_a_configuration_that_is_one_already_is_taken_as_it_is(config):
+    assert parse_server("crm", config) is config
+
+
+def test_what_was_given_is_copied_so_that_changing_it_later_changes_nothing():
+    headers = {"X-Key": "1"}
+    config = parse_server("crm", {"url": URL, "headers": headers})
+    headers["X-Key"] = "2"
+    assert config.headers == {"X-Key": "1"}
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [(HttpServerConfig(url=URL), "url"), (StdioServerConfig(command="npx"), "command")],
+)
+def test_a_configuration_is_frozen(config, field):
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(config, field, "other")
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+MISTAKES = [
+    ({}, "url", "Field required"),
+    ({"headers": {}}, "url", "Field required"),
+    ({"type": "stdio"}, "command", "Field required"),
+    ({"url": None}, "url", "valid string"),
+    ({"url": 7}, "url", "valid string"),
+    ({"url": ""}, "url", "'' is not an http:// or https:// URL"),
+    ({"url": "example.com/mcp"}, "url", "'example.com/mcp' is not an http:// or https:// URL"),
+    ({"url": "ftp://example.com"}, "url", "is not an http:// or https:// URL"),
+    ({"url": "http://"}, "url", "is not an http:// or https:// URL"),
+    ({"url": "http:///mcp"}, "url", "is not an http:// or https:// URL"),
+    ({"url": "http://[::1"}, "url", "it is not a URL"),
+    ({"url": "http://example.com:port/"}, "url", "is not a URL"),
+    ({"url": "http://example.com:99999/"}, "url", "is not a URL"),
+    ({"url": URL, "type": "sse"}, "type", "'streamable-http' or 'http'"),
+    ({"url": URL, "type": "stdio"}, "command", "Field required"),
+    ({"url": URL, "headers": ["X"]}, "headers", "valid"),
+    ({"url": URL, "headers": {"X": 1}}, "headers.X", "valid string"),
+    ({"url": URL, "headers": {"X": None}}, "headers.X", "valid string"),
+    ({"url": URL, "timeout": 0}, "timeout", "greater than 0"),
+    ({"url": URL, "timeout": -1}, "timeout", "greater than 0"),
+    ({"url": URL, "timeout": math.nan}, "timeout", "greater than 0"),
+    ({"url": URL, "timeout": "soon"}, "timeout", "valid number"),
+    ({"url": URL, "connect_timeout": 0}, "connect_timeout", "greater than 0"),
+    ({"url": URL, "connect_timeout": None}, "connect_timeout", "valid number"),
+    ({"url": URL, "tmieout": 5}, "tmieout", "not permitted"),
+    ({"url": URL, "command": "npx"}, "command", "not permitted"),
+    ({"url": URL, "args": []}, "args", "not permitted"),
+    ({"command": ""}, "command", "at least 1 character"),
+    ({"command": ["npx", "-y"]}, "command", "valid string"),
+    ({"command": "x", "args": "-y"}, "args", "valid tuple"),
+    ({"command": "x", "args": [1]}, "args.0", "valid string"),
+    ({"command": "x", "env": {"A": 1}}, "env.A", "valid string"),
+    ({"command": "x", "env": "A=1"}, "env", "valid"),
+    ({"command": "x", "cwd": 1}, "cwd", "valid string"),
+    ({"command": "x", "headers": {}}, "headers", "not permitted"),
+    ({"command": "x", "type": "http"}, "type", "'stdio'"),
+]
+
+
+@pytest.mark.parametrize(("written", "field", "problem"), MISTAKES, ids=repr)
+def test_a_mistake_is_one_sentence_that_names_server_and_field(written, field, problem):
+    with pytest.raises(ConfigurationError) as caught:
+        parse_server("crm", written)
+    text = str(caught.value)
+    assert text.startswith(f"server 'crm': its configuration is wrong at {field!r}: ")
+    assert problem in text
+    assert text.endswith(".")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("value", [None, "https://example.com", 7, ["npx"], object()])
+def test_what_is_no_mapping_is_no_configuration(value):
+    with pytest.raises(ConfigurationError) as caught:
+        parse_server("crm", value)
+    name = type(value).__name__
+    assert str(caught.value) == (
+        f"server 'crm': the configuration of server 'crm' is {name}, not a mapping."
+    )
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+SECRETIVE = [
+    {"headers": {"Authorization": "Bearer s3cret"}},
+    {"url": URL, "headers": {"Authorization": ["s3cret"]}},
+    {"url": URL, "token": "s3cret"},
+    {"url": "https://user:s3cret@/mcp"},
+    {"url": "https://user:s3cret"},
+    {"url": "ftp://user:s3cret@example.com"},
+    {"url": "//example.com/mcp?key=s3cret"},
+    {"url": "http://[::1?key=s3cret"},
+    {"type": "stdio", "env": {"TOKEN": "s3cret"}},
+    {"command": "x", "env": {"TOKEN": ["s3cret"]}},
+]
+
+
+@pytest.mark.parametrize("written", SECRETIVE, ids=json.dumps)
+def test_a_mistake_shows_no_secret_not_even_in_its_causes(written, caplog):
+    try:
+        parse_server("crm", written)
+    except MCPSyncError as error:
+        logging.getLogger("test").exception("it failed")
+        shown = "".join(traceback.format_exception(error))
+    assert "ConfigurationError" in shown
+    assert "s3cret" not in shown
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("config", "target", "shown"),
+    [
+        (
+            HttpServerConfig(
+                url="https://user:s3cret@example.com:8443/mcp?key=s3cret#s3cret",
+                headers={"Authorization": "Bearer s3cret"},
+            ),
+            "https://example.com:8443/mcp",
+            "HttpServerConfig(",
+        ),
+        (
+            StdioServerConfig(command="npx", args=["-y", "server"], env={"TOKEN": "s3cret"}),
+            "npx -y server",
+            "StdioServerConfig(",
+        ),
+        (StdioServerConfig(command="server"), "server", "StdioServerConfig("),
+    ],
+)
+def test_people_are_shown_a_target_without_secrets(config, target, shown):
+    assert config.target == target
+    for text in (repr(config), str(config), repr([config])):
+        assert "s3cret" not in text
+    assert repr(config).startswith(shown)

@@ -1,0 +1,56 @@
+"""What may be shown of a URL."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcpsync.security.redaction import safe_url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://example.com/mcp", "https://example.com/mcp"),
+        ("https://example.com", "https://example.com"),
+        ("https://example.com:8443/a/b", "https://example.com:8443/a/b"),
+        ("http://[::1]:8000/mcp", "http://[::1]:8000/mcp"),
+        ("https://user@example.com/mcp", "https://example.com/mcp"),
+        ("https://user:s3cret@example.com/mcp", "https://example.com/mcp"),
+        ("https://user:s3@cret@example.com/mcp", "https://example.com/mcp"),
+        ("https://example.com/mcp?key=s3cret", "https://example.com/mcp"),
+        ("https://example.com/mcp#s3cret", "https://example.com/mcp"),
+        ("https://example.com?key=s3cret", "https://example.com"),
+        ("//user:s3cret@example.com/mcp", "/mcp"),
+        ("/relative/path?key=s3cret", "/relative/path"),
+        ("relative", "relative"),
+        ("", ""),
+    ],
+)
+def test_a_url_is_shown_as_scheme_host_and_path(url, shown):
+    assert safe_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1",
+        "https://[s3cret]/",
+        "user:s3cret@example.com/mcp",
+        "http:/user:s3cret@example.com/mcp",
+        "s3cret@example.com/mcp",
+        "mailto:s3cret@example.com",
+        "data:text/plain,s3cret",
+    ],
+)
+def test_what_cannot_be_taken_apart_for_sure_is_not_shown(url):
+    assert safe_url(url) == "<unreadable URL>"
+
+
+text = st.text("abc-._~", min_size=1)
+
+
+@settings(deadline=None)
+@given(text, text, text, text, text)
+def test_no_secret_of_any_url_is_shown(user, password, host, path, query):
+    url = f"https://{user}:{password}@{host}/{path}?{query}"
+    assert safe_url(url) == f"https://{host}/{path}"
