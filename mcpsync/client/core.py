@@ -48,6 +48,7 @@ class SessionKeeper:
         self._connect_timeout = connect_timeout
         self._lock = new_lock("session keeper")
         self._flight: SingleFlight[None, ClientSession] = SingleFlight()
+        self._doubts: SingleFlight[None, ClientSession] = SingleFlight()
         self._session: ClientSession | None = None
         self._assumed = False
         self._connecting: Cancellation | None = None
@@ -104,8 +105,7 @@ class SessionKeeper:
         except (HTTPStatusError, MCPError) as error:
             if not _says_wrong_era(error):
                 raise
-            self._doubt(session)
-            other = self.session(call)
+            other = self._reconsider(session, call)
             if other.era is session.era:  # it was right, and the error is what it says
                 raise
             return other.request(method, params, call)
@@ -135,7 +135,7 @@ class SessionKeeper:
                 self.state = after(self.state, Step.FAIL)
             self.state = after(self.state, Step.CONNECT)
         if ended is not None:
-            ended.close(Deadline(CLOSE_TIMEOUT))
+            ended.close(call.scope.deadline.within(CLOSE_TIMEOUT))
         opened, assumed = self._try_open(call)
         with self._lock:
             wanted = self.state is State.CONNECTING
@@ -184,21 +184,38 @@ class SessionKeeper:
             if self.state is State.CONNECTING:
                 self.state = after(self.state, Step.FAIL)
 
-    def _doubt(self, session: ClientSession) -> None:
-        """Let go of a session whose era was assumed and is wrong."""
-        eras.forget(self._origin)
-        with self._lock:
-            mine = self._session is session
-            if mine:
-                self._session = None
-                self.state = after(self.state, Step.FAIL)
-        if mine:
-            session.close(Deadline(CLOSE_TIMEOUT))
+    def _reconsider(self, doubted: ClientSession, call: Call) -> ClientSession:
+        """Ask for the era that was only assumed, once for all who doubt it at a time.
+
+        Other calls may be under way on the session that is doubted. If it was right they go on
+        with it; if not, they find out for themselves. So it is not closed.
+        """
+
+        def ask() -> ClientSession:
+            with self._lock:
+                current = self._session
+            if current is not doubted and current is not None:
+                return current
+            eras.forget(self._origin)
+            opened, _ = self._try_open(call)
+            with self._lock:
+                wanted = self.state is State.OPEN and self._session is doubted
+                wanted = wanted and opened.era is not doubted.era
+                self._assumed = False
+                if wanted:
+                    self._session = opened
+            if not wanted:
+                opened.close(Deadline(CLOSE_TIMEOUT))
+            return opened if wanted else doubted
+
+        scope = call.scope
+        return self._doubts.do(None, ask, deadline=scope.deadline, cancel=scope.cancel)
 
     def _forget(self) -> None:
         """Have no session any more: in a forked child it is the parent's."""
         self._lock = new_lock("session keeper")
         self._flight.reset()
+        self._doubts.reset()
         self._session = self._connecting = None
         self.state = after(self.state, Step.FORGET)
 

@@ -12,6 +12,7 @@ from mcpsync import (
     ConnectionClosed,
     ConnectTimeout,
     HTTPStatusError,
+    MCPError,
     MCPSyncError,
     RateLimited,
     RequestCancelled,
@@ -21,7 +22,15 @@ from mcpsync.protocol.lifecycle import State
 from mcpsync.testing import Fault, LocalServer
 from support.processes import wait_until
 from transports.door import BUDGET, LONG, SOON, within
-from transports.peer import ACCEPTED, DISCOVERED, Reply, ScriptedMCP, full_backlog, result
+from transports.peer import (
+    ACCEPTED,
+    DISCOVERED,
+    INITIALIZED,
+    Reply,
+    ScriptedMCP,
+    full_backlog,
+    result,
+)
 
 ADD = ("add", {"a": 1, "b": 2})
 
@@ -250,11 +259,7 @@ def test_a_client_closed_while_it_connects_leaves_no_session_behind():
 
     def slow(request):
         released.wait(LONG)
-        return result(
-            request,
-            {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": INFO},
-            headers={"Mcp_Session_Id": "s1"},
-        )
+        return result(request, INITIALIZED, headers={"Mcp_Session_Id": "s1"})
 
     with ScriptedMCP(initialize=slow, DELETE=ACCEPTED) as server, ThreadPoolExecutor(1) as pool:
         client = Client(server.url, mode="legacy")
@@ -265,9 +270,6 @@ def test_a_client_closed_while_it_connects_leaves_no_session_behind():
         assert isinstance(call.exception(LONG), ConnectionClosed)
         with pytest.raises(ConnectionClosed):
             client.connect()
-
-
-INFO = {"name": "scripted", "version": "1"}
 
 
 # -- the era that was assumed ----------------------------------------------------------------
@@ -315,3 +317,17 @@ def test_an_http_status_that_says_nothing_about_the_era_is_not_one():
             assert add(second) == {"sum": 3}
         assert caught.value.status == 503
         assert beginnings(server) == 1
+
+
+def test_a_call_under_way_survives_anothers_doubt_about_the_era():
+    with LocalServer("modern") as server:
+        with Client(server.url) as client:
+            client.connect()
+        with Client(server.url) as client, ThreadPoolExecutor(1) as pool:
+            server.inject(Fault.HANG, "tools/call")
+            slow = pool.submit(client.call_tool, "add", {"a": 1, "b": 2})
+            assert server.wait_for(lambda s: s.hanging)
+            with pytest.raises(MCPError, match="nonsense"):
+                client.call_tool("nonsense")
+            server.release()
+            assert slow.result(LONG).structured_content == {"sum": 3}
