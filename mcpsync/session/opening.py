@@ -178,9 +178,7 @@ class Opening:
         except (AuthError, RateLimited, UnsupportedProtocolVersion):
             raise
         except (HTTPStatusError, MessageInvalid) as error:
-            if isinstance(error, HTTPStatusError) and (
-                error.status == 403 or 300 <= error.status < 400
-            ):
+            if isinstance(error, HTTPStatusError) and _is_trouble(error.status):
                 raise
             return LEGACY
 
@@ -189,3 +187,8 @@ class Opening:
             return call
         deadline = call.scope.deadline.within(SILENCE_IS_LEGACY)
         return replace(call, scope=replace(call.scope, deadline=deadline))
+
+
+def _is_trouble(status: int) -> bool:
+    """Whether a status speaks of the way to the server, or of who asks, and not of the server."""
+    return status in (403, 502, 503, 504) or 300 <= status < 400

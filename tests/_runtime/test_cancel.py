@@ -100,6 +100,24 @@ def test_a_waker_may_use_the_cancellation_that_wakes_it():
     assert cancel.reason == "once"
 
 
+def test_looking_and_adding_are_one_step_under_the_lock():
+    cancel = Cancellation()
+
+    class Guarded(list):
+        def append(self, waker):
+            assert cancel._lock.locked()
+            super().append(waker)
+
+        def remove(self, waker):
+            assert cancel._lock.locked()
+            super().remove(waker)
+
+    cancel._wakers = Guarded()
+    cancel.add_waker(print)
+    cancel.remove_waker(print)
+    assert cancel._wakers == []
+
+
 @pytest.mark.usefixtures("frequent_switches")
 @pytest.mark.parametrize("seed", range(20))
 def test_no_waker_is_lost_or_called_twice_while_threads_add_and_cancel(spawn, seed):

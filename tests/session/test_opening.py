@@ -130,6 +130,10 @@ SAYS_NOTHING = {
         InsufficientScope,
     ),
     "429": (Reply(b"", "429 Too Many Requests", ""), RateLimited),
+    "a gateway without a server": (
+        Reply(b"", "503 Service Unavailable", ""),
+        HTTPStatusError,
+    ),
     "a redirect elsewhere": (
         Reply(b"", "302 Found", "", {"Location": "/login"}),
         HTTPStatusError,
@@ -311,7 +315,7 @@ def test_what_is_remembered_has_an_end(monkeypatch):
     remembered = Eras()
     for origin in ("a", "b", "a", "c"):
         remembered.remember(origin, LEGACY)
-    assert [remembered.get(origin) for origin in "abc"] in ([None, LEGACY, LEGACY],)
+    assert [remembered.get(origin) for origin in "abc"] == [None, LEGACY, LEGACY]
     remembered.forget("b")
     assert remembered.get("b") is None
     remembered.remember(None, LEGACY)
