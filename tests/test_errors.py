@@ -155,6 +155,12 @@ def test_context_fills_in_only_what_is_missing_and_returns_the_error():
     assert (error.tool_name, error.method) == ("add", "tools/call")
 
 
+@pytest.mark.parametrize("name", ["server_name", "user_id", "tool_name", "method"])
+def test_context_that_is_known_to_be_empty_is_known(name):
+    error = errors.ConnectError("refused.", **{name: ""}).with_context(**{name: "other"})
+    assert getattr(error, name) == ""
+
+
 def test_context_that_is_not_known_changes_nothing():
     error = full(errors.ConnectError)
     error.with_context()

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import PlaceholderError
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def expand(value: Any, environment: Mapping[str, str], where: str) -> Any:
@@ -18,7 +19,7 @@ def expand(value: Any, environment: Mapping[str, str], where: str) -> Any:
         PlaceholderError: A name is not set, or empty. Nothing literal is ever sent upstream.
     """
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: _lookup(match[1], environment, where), value)
+        return _PLACEHOLDER.sub(lambda match: _lookup(match[1], environment, where), value)
     if isinstance(value, Mapping):
         return {key: expand(item, environment, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -27,6 +28,10 @@ def expand(value: Any, environment: Mapping[str, str], where: str) -> Any:
 
 
 def _lookup(name: str, environment: Mapping[str, str], where: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise PlaceholderError(
+            f"{where} has the placeholder ${{{name}}}, but that is not the name of a variable."
+        )
     found = environment.get(name, "").strip()
     if not found:
         raise PlaceholderError(f"{where} needs the environment variable {name}, which is not set.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -11,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ..errors import ConfigurationError
 
 Seconds = Annotated[float, Field(gt=0)]
+
+
+_PLAIN = re.compile(r"[\w@./:+][\w@./:+-]*")
 
 
 class _ServerConfigBase(BaseModel):
@@ -37,14 +41,22 @@ class StdioServerConfig(_ServerConfigBase):
 
     type: Literal["stdio"] = "stdio"
     command: str = Field(min_length=1)
-    args: tuple[str, ...] = ()
+    args: tuple[str, ...] = Field(default=(), repr=False)
     env: Mapping[str, str] | None = Field(default=None, repr=False)
     cwd: str | None = None
 
     @property
     def target(self) -> str:
-        """The command line, for people."""
-        return " ".join((self.command, *self.args))
+        """The command and what it is first told, for people; its options may be secrets."""
+        shown = [self.command]
+        for argument in self.args:
+            is_usual = argument in ("-y", "--yes", "-m")  # npx, uvx and python name things so
+            if not is_usual and not _PLAIN.fullmatch(argument):
+                break
+            shown.append(argument)
+            if not is_usual:
+                break
+        return " ".join(shown)
 
 
 class HttpServerConfig(_ServerConfigBase):

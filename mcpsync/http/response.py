@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 from urllib3 import BaseHTTPResponse
 
-from ..errors import MCPSyncError, ResponseTooLarge
+from ..errors import ResponseTooLarge
 from .exchange import Exchange
 from .failures import EXPECTED, explain
 
@@ -99,9 +98,12 @@ class HttpResponse:
         """
         exchange = self._exchange
         exchange.deadline = exchange.deadline.within(patience)
-        with contextlib.suppress(MCPSyncError):
-            for _ in self.chunks():
-                pass
+        rest = self._limit
+        try:
+            while rest > 0 and (chunk := self._raw.read1(CHUNK)):
+                rest -= len(chunk)
+        except EXPECTED:  # it did not come, or not whole: the socket is not kept
+            return
 
     def _believed(self, data: bytes) -> bytes:
         """Return *data*, unless the socket was cut under it: then it looks like a good end."""

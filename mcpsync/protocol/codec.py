@@ -140,6 +140,11 @@ def is_request(message: Mapping[str, Any]) -> bool:
     return "method" in message and "id" in message
 
 
+def is_error(message: Mapping[str, Any]) -> bool:
+    """Whether a reply is an error. Some servers put a null there when it is not."""
+    return message.get("error") is not None
+
+
 def result_of(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return the result of a reply.
 
@@ -147,7 +152,7 @@ def result_of(message: Mapping[str, Any]) -> dict[str, Any]:
         MCPError: The reply is an error.
         MessageInvalid: It is neither a proper result nor a proper error.
     """
-    if "error" in message:
+    if is_error(message):
         raise error_of(message)
     result = message.get("result")
     if not isinstance(result, dict):
@@ -184,6 +189,6 @@ def find_error(body: bytes) -> MCPError | None:
     """
     try:
         messages = decode(body)
-        return error_of(messages[0]) if "error" in messages[0] else None
+        return error_of(messages[0]) if is_error(messages[0]) else None
     except MessageInvalid:
         return None

@@ -117,7 +117,7 @@ class StdioTransport:
             self._mail.unregister(waiter)
             if self._mail.child.is_garbled:
                 self._mail.end(ConnectionLost("a message to the server was cut in its middle."))
-        if "error" in reply:
+        if codec.is_error(reply):
             raise codec.error_of(reply)
         return reply
 

@@ -62,7 +62,7 @@ class StreamableHTTP:
                 reply = self._from_events(message, response, scope)
             else:
                 reply = self._from_json(message, response, scope)
-        if "error" in reply:
+        if codec.is_error(reply):
             raise codec.error_of(reply)
         return reply
 

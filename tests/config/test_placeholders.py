@@ -78,3 +78,9 @@ def test_a_variable_that_is_not_set_or_empty_is_an_error_that_names_it(name):
         f"crm.headers.X needs the environment variable {name}, which is not set."
     )
     assert isinstance(caught.value, ConfigurationError)
+
+
+@pytest.mark.parametrize("text", ["${MY-VAR}", "${VAR:-x}", "a ${} b", "${1}"])
+def test_what_looks_like_a_placeholder_and_is_none_is_refused(text):
+    with pytest.raises(PlaceholderError, match="not the name of a variable"):
+        expand(text, {"VAR": "x"}, "crm.headers")

@@ -155,6 +155,7 @@ def test_a_mistake_is_one_sentence_that_names_server_and_field(written, field, p
     assert text.startswith(f"server 'crm': its configuration is wrong at {field!r}: ")
     assert problem in text
     assert text.endswith(".")
+    assert "Value error" not in text
     assert "\n" not in text
 
 
@@ -213,6 +214,16 @@ def test_a_mistake_shows_no_secret_not_even_in_its_causes(written, caplog):
             "StdioServerConfig(",
         ),
         (StdioServerConfig(command="server"), "server", "StdioServerConfig("),
+        (
+            StdioServerConfig(command="server", args=["serve", "--token", "s3cret"]),
+            "server serve",
+            "StdioServerConfig(",
+        ),
+        (
+            StdioServerConfig(command="server", args=["--token=s3cret", "s3cret"]),
+            "server",
+            "StdioServerConfig(",
+        ),
     ],
 )
 def test_people_are_shown_a_target_without_secrets(config, target, shown):

@@ -280,13 +280,17 @@ def test_an_error_reply_is_raised_with_all_it_says():
 
 @pytest.mark.parametrize(
     "error",
-    [None, [], "text", {}, {"message": "no"}, {"code": "7"}, {"code": True}, {"code": 1.0}],
+    [[], "text", {}, {"message": "no"}, {"code": "7"}, {"code": True}, {"code": 1.0}],
     ids=json.dumps,
 )
 def test_an_error_without_a_code_is_invalid_and_the_request_may_have_run(error):
     with pytest.raises(MessageInvalid, match="an error without a code") as caught:
         codec.result_of({"id": 1, "error": error})
     assert caught.value.maybe_executed is True
+
+
+def test_an_error_that_is_null_is_none():
+    assert codec.result_of({"id": 1, "result": {"a": 1}, "error": None}) == {"a": 1}
 
 
 @pytest.mark.parametrize("text", [None, "", 7, []])

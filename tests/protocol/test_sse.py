@@ -103,7 +103,10 @@ def test_a_byte_order_mark_does_not_cost_the_first_event(cut):
 
 
 def test_only_one_byte_order_mark_is_one():
-    assert decode(b"\xef\xbb\xbf\xef\xbb\xbfdata: x\n\n") == [message(None)]
+    mark = b"\xef\xbb\xbf"
+    assert decode(mark + mark + b"data: x\n\n") == [message(None)]
+    assert decode(mark, mark + b"data: x\n\n") == [message(None)]
+    assert decode(mark, mark, b"data: x\n\n") == [message(None)]
 
 
 @pytest.mark.parametrize("start", [b"\xef", b"\xef\xbb"])
