@@ -14,7 +14,6 @@ from ..errors import (
     HTTPStatusError,
     MCPError,
     MessageInvalid,
-    RateLimited,
     RequestTimeout,
     UnsupportedProtocolVersion,
 )
@@ -119,7 +118,9 @@ class Opening:
         if known is not None:
             try:
                 return self._legacy(call), False
-            except (MCPError, HTTPStatusError):  # N9: it may be modern after all
+            except (MCPError, HTTPStatusError) as error:  # N9: it may be modern after all
+                if isinstance(error, HTTPStatusError) and _is_trouble(error.status):
+                    raise
                 eras.forget(self._carrier.origin)
         return self._probe(call), False
 
@@ -133,7 +134,6 @@ class Opening:
         except BaseException:
             session.close(Deadline(1.0))
             raise
-        eras.remember(self._carrier.origin, LEGACY)
         return session
 
     def _probe(self, call: Call) -> ClientSession:
@@ -151,10 +151,13 @@ class Opening:
     def _fall_back(self, call: Call) -> ClientSession:
         logger.debug("the server does not know server/discover; shaking hands")
         try:
-            return self._legacy(call)
+            shaken = self._legacy(call)
         except MCPError as error:
             if error.code != codec.UNSUPPORTED_VERSION:
                 raise
+        else:
+            eras.remember(self._carrier.origin, LEGACY)
+            return shaken
         session = self._modern(MODERN_VERSIONS[-1])  # N9: slow to start, modern after all
         session.discover(call)
         eras.remember(self._carrier.origin, Verdict(Era.MODERN, session.protocol_version))
@@ -175,7 +178,7 @@ class Opening:
             if self._carrier.silence_is_legacy and not call.scope.deadline.expired:
                 return LEGACY
             raise
-        except (AuthError, RateLimited, UnsupportedProtocolVersion):
+        except (AuthError, UnsupportedProtocolVersion):
             raise
         except (HTTPStatusError, MessageInvalid) as error:
             if isinstance(error, HTTPStatusError) and _is_trouble(error.status):
@@ -191,4 +194,4 @@ class Opening:
 
 def _is_trouble(status: int) -> bool:
     """Whether a status speaks of the way to the server, or of who asks, and not of the server."""
-    return status in (403, 502, 503, 504) or 300 <= status < 400
+    return status in (403, 429, 502, 503, 504) or 300 <= status < 400

@@ -451,3 +451,22 @@ def test_a_handshake_that_is_none_is_not_taken(bad):
             client.call_tool("add")
         assert "tools/call" not in server.methods
     assert not caught.value.maybe_executed
+
+
+def test_a_handshake_that_was_asked_for_says_nothing_about_the_era():
+    with LocalServer("both") as server:
+        with Client(server.url, mode="legacy") as client:
+            assert client.protocol_version == "2025-11-25"
+        with Client(server.url) as client:
+            assert client.protocol_version == MODERN
+
+
+def test_a_server_known_to_be_legacy_that_asks_for_patience_is_not_probed():
+    with LocalServer("legacy") as server:
+        with Client(server.url) as client:
+            client.connect()
+        server.inject(Fault.RATE_LIMITED, "initialize")
+        before = len(server.requests)
+        with Client(server.url) as client, pytest.raises(RateLimited):
+            client.connect()
+        assert [r.rpc_method for r in list(server.requests)[before:]] == ["initialize"]
