@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
-from .client.client import DEFAULT_TIMEOUT, CallOptions
-from .client.core import CLOSE_TIMEOUT, checked_timeout, deadline_for
+from .client.options import (
+    CLOSE_TIMEOUT,
+    DEFAULT_TIMEOUT,
+    CallOptions,
+    checked_timeout,
+    scope_of,
+)
 from .config import ServerConfig, as_user, load_servers, load_yaml
 from .connections import (
     Connection,
@@ -118,7 +123,7 @@ class MCPManager:
             user: A :class:`~mcpsync.User`, an id, or an object with an ``id``; None for a call on
                 the application's own behalf.
             progress_callback: Called with progress, total and message, on this thread.
-            options: See :class:`~mcpsync.client.client.CallOptions`. *timeout* bounds the whole
+            options: See :class:`~mcpsync.client.options.CallOptions`. *timeout* bounds the whole
                 call, waiting for a connection included.
 
         Raises:
@@ -240,9 +245,7 @@ class MCPManager:
         return self._users.lease(server, as_user(user), scope)
 
     def _scope(self, server: str, options: CallOptions) -> CallScope:
-        default = self._config(server).timeout or self._timeout
-        deadline = deadline_for(options.get("timeout"), default)
-        return CallScope(deadline, options.get("cancel"), options.get("headers"))
+        return scope_of(options, self._config(server).timeout or self._timeout)
 
     def _config(self, name: str) -> ServerConfig:
         config = self._servers.get(name)

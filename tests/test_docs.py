@@ -40,7 +40,7 @@ import pytest
 
 import mcpsync
 from mcpsync import errors, events, testing
-from mcpsync.client.client import CallOptions
+from mcpsync.client.options import CallOptions
 from mcpsync.config import HttpServerConfig, StdioServerConfig
 from mcpsync.testing import LocalServer
 from mcpsync.testing.command import parse_fault

@@ -95,3 +95,12 @@ def test_a_repr_says_what_is_there() -> None:
     with LocalServer() as server, MCPManager({"crm": {"url": server.url}}) as manager:
         manager.call_tool("crm", "echo", {"text": "hi"}, user="ada")
         assert repr(manager) == "<MCPManager 1 servers, 1 users, 1 connections, 0 leased>"
+
+
+@pytest.mark.parametrize("method", ["call_tool", "connection", "get_user_connection"])
+def test_a_misspelt_option_is_refused_as_a_function_would(method: str) -> None:
+    with LocalServer() as server, MCPManager({"crm": {"url": server.url}}) as manager:
+        tool = ["echo"] if method == "call_tool" else []
+        with pytest.raises(TypeError, match="unexpected keyword argument 'tiemout'"):
+            getattr(manager, method)("crm", *tool, user="ada", tiemout=5)
+        assert server.requests == []

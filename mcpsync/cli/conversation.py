@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
 from ..client import Client
-from ..client.client import CallOptions
+from ..client.options import CallOptions
 from ..client.paging import pages
 from ..errors import MCPError, MCPSyncError, RequestTimeout
 from ..http import Limits

@@ -14,7 +14,7 @@ from typing import TypeVar
 from .._runtime.cancel import Cancellation
 from .._runtime.threads import start_thread
 from ..client import Client
-from ..client.core import CLOSE_TIMEOUT
+from ..client.options import CLOSE_TIMEOUT
 from ..errors import MCPSyncError
 from .conversation import Conversation
 from .exits import Exit, Interrupted

@@ -11,7 +11,7 @@ import click
 
 from ..auth import BearerAuth
 from ..client import Client
-from ..client.client import DEFAULT_TIMEOUT
+from ..client.options import DEFAULT_TIMEOUT
 from ..config import (
     HttpServerConfig,
     ServerConfig,

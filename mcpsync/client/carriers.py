@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..config import HttpServerConfig, ServerConfig, StdioServerConfig
 from ..http import HttpEndpoint, HttpSettings, Limits
-from ..http.settings import Auth, Session, origin_of
+from ..http.settings import Auth, Session
 from ..session.opening import Carrier
 from ..transports.stdio import StdioTransport
 from ..transports.streamable_http_legacy import StreamableHTTPLegacy
@@ -19,7 +19,7 @@ class HttpCarrier:
     silence_is_legacy = False
 
     def __init__(self, settings: HttpSettings, limits: Limits) -> None:
-        self.origin: object | None = origin_of(settings.url)
+        self.origin: object | None = settings.origin
         self._settings = settings
         self._limits = limits
 

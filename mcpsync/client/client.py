@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from pydantic import BaseModel
 
-from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
 from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, parse_server
 from ..errors import ConfigurationError, MCPSyncError
@@ -21,40 +20,25 @@ from ..session.base import Call, ServerFacts
 from ..session.callbacks import Callbacks, LoggingCallback, MessageHandler, ProgressCallback
 from ..session.opening import Opening
 from ..session.wire import validated
-from ..transports.base import CallScope
 from ..version import __version__
 from .carriers import carrier_for
-from .core import CLOSE_TIMEOUT, SessionKeeper, checked_timeout, deadline_for
+from .core import SessionKeeper
+from .options import (
+    CLOSE_TIMEOUT,
+    DEFAULT_TIMEOUT,
+    CallOptions,
+    check_options,
+    checked_timeout,
+    scope_of,
+)
 from .paging import pages
 
 if TYPE_CHECKING:
     import mcp_types as types
 
-DEFAULT_TIMEOUT = 60.0
-
 M = TypeVar("M", bound=BaseModel)
 P = TypeVar("P", bound="types.PaginatedResult")
 T = TypeVar("T")
-
-
-class CallOptions(TypedDict, total=False):
-    """What every call takes.
-
-    Attributes:
-        timeout: Seconds the whole call may take, connecting included; the client's by default.
-            Whoever is inside the library may hand on the deadline of a larger whole.
-        headers: For this call's HTTP requests only; they win over the client's.
-        cancel: Ends the call when it fires.
-        meta: Put into the request's ``_meta``.
-    """
-
-    timeout: float | Deadline | None
-    headers: Mapping[str, str] | None
-    cancel: Cancellation | None
-    meta: Mapping[str, Any] | None
-
-
-_OPTIONS = frozenset(CallOptions.__annotations__)
 
 
 class Client:
@@ -232,10 +216,7 @@ class Client:
 
     def tools(self, **options: Unpack[CallOptions]) -> Iterator[types.Tool]:
         """Yield every tool, page by page as they are needed; *timeout* is for each page."""
-        self._check(options)
-        return self._every(
-            lambda cursor: self.list_tools(cursor=cursor, **options), lambda page: page.tools
-        )
+        return self._every(self.list_tools, lambda page: page.tools, options)
 
     # -- resources ----------------------------------------------------------------------------
 
@@ -249,11 +230,7 @@ class Client:
 
     def resources(self, **options: Unpack[CallOptions]) -> Iterator[types.Resource]:
         """Yield every resource; *timeout* is for each page."""
-        self._check(options)
-        return self._every(
-            lambda cursor: self.list_resources(cursor=cursor, **options),
-            lambda page: page.resources,
-        )
+        return self._every(self.list_resources, lambda page: page.resources, options)
 
     def list_resource_templates(
         self, *, cursor: str | None = None, **options: Unpack[CallOptions]
@@ -269,11 +246,8 @@ class Client:
         self, **options: Unpack[CallOptions]
     ) -> Iterator[types.ResourceTemplate]:
         """Yield every resource template; *timeout* is for each page."""
-        self._check(options)
-        return self._every(
-            lambda cursor: self.list_resource_templates(cursor=cursor, **options),
-            lambda page: page.resource_templates,
-        )
+        fetch = self.list_resource_templates
+        return self._every(fetch, lambda page: page.resource_templates, options)
 
     def read_resource(self, uri: str, **options: Unpack[CallOptions]) -> types.ReadResourceResult:
         """Return the contents of the resource *uri*."""
@@ -293,10 +267,7 @@ class Client:
 
     def prompts(self, **options: Unpack[CallOptions]) -> Iterator[types.Prompt]:
         """Yield every prompt; *timeout* is for each page."""
-        self._check(options)
-        return self._every(
-            lambda cursor: self.list_prompts(cursor=cursor, **options), lambda page: page.prompts
-        )
+        return self._every(self.list_prompts, lambda page: page.prompts, options)
 
     def get_prompt(
         self,
@@ -375,6 +346,12 @@ class Client:
             raise
 
     def _every(
+        self, page_of: Callable[..., P], items: Callable[[P], list[T]], options: CallOptions
+    ) -> Iterator[T]:
+        check_options(options)  # now, and not when the first item is asked for
+        return self._pages(lambda cursor: page_of(cursor=cursor, **options), items)
+
+    def _pages(
         self, fetch: Callable[[str | None], P], items: Callable[[P], list[T]]
     ) -> Iterator[T]:
         try:
@@ -382,12 +359,6 @@ class Client:
         except MCPSyncError as error:
             error.with_context(server_name=self.server_name, user_id=self.user_id)
             raise
-
-    @staticmethod
-    def _check(options: CallOptions) -> None:
-        if not options.keys() <= _OPTIONS:
-            wrong = next(iter(options.keys() - _OPTIONS))
-            raise TypeError(f"got an unexpected keyword argument {wrong!r}")
 
     def _object(self, value: Any, what: str, tool_name: str | None = None) -> Mapping[str, Any]:
         if value is None:
@@ -402,10 +373,7 @@ class Client:
         return value
 
     def _call(self, options: CallOptions, progress: ProgressCallback | None = None) -> Call:
-        self._check(options)
-        deadline = deadline_for(options.get("timeout"), self._timeout)
-        scope = CallScope(deadline, options.get("cancel"), options.get("headers"))
-        return Call(scope, progress, options.get("meta"))
+        return Call(scope_of(options, self._timeout), progress, options.get("meta"))
 
     def __enter__(self) -> Self:
         return self

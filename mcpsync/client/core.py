@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from .._runtime.cancel import Cancellation, Watch
 from .._runtime.deadline import Deadline
@@ -12,7 +11,6 @@ from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
 from ..errors import (
-    ConfigurationError,
     ConnectionClosed,
     ConnectionLost,
     ConnectTimeout,
@@ -29,10 +27,7 @@ from ..protocol.negotiation import MODERN_EVIDENCE
 from ..session.base import Call, ClientSession
 from ..session.opening import Opening, eras
 from ..transports.base import CallScope
-
-CLOSE_TIMEOUT = 5.0  # seconds that close() may take unless it is told otherwise
-
-T = TypeVar("T")
+from .options import CLOSE_TIMEOUT
 
 
 class SessionKeeper:
@@ -227,25 +222,3 @@ def _says_wrong_era(error: HTTPStatusError | MCPError) -> bool:
             return False  # that is how the modern era says it
         return error.status in (400, 404) and error.code not in MODERN_EVIDENCE
     return error.status in (400, 404, 405)
-
-
-def deadline_for(timeout: float | Deadline | None, default: float) -> Deadline:
-    """Return the deadline that *timeout* stands for, in seconds unless it is one already."""
-    if isinstance(timeout, Deadline):
-        return timeout
-    return Deadline(checked_timeout(timeout, default))
-
-
-def checked_timeout(timeout: float | None, default: float) -> float:
-    """Return *timeout* in seconds, or the default for None.
-
-    Raises:
-        ConfigurationError: It is not a positive number.
-    """
-    if timeout is None:
-        return default
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise ConfigurationError(f"a timeout is a number of seconds, not {timeout!r}.")
-    if math.isnan(timeout) or timeout <= 0:
-        raise ConfigurationError(f"a timeout must be positive, not {timeout!r}.")
-    return float(timeout)

@@ -13,7 +13,7 @@ from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child
 from .._runtime.idle import IdleTracker
 from .._runtime.locks import assert_none_held, new_lock
-from ..client.core import CLOSE_TIMEOUT
+from ..client.options import CLOSE_TIMEOUT
 from ..errors import ConnectionClosed
 from ..events import ConnectionClosed as ConnectionClosedEvent
 from ..events import (

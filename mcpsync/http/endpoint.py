@@ -49,7 +49,7 @@ class HttpEndpoint:
     """
 
     def __init__(self, settings: HttpSettings, limits: Limits) -> None:
-        self.origin = origin_of(settings.url)
+        self.origin = settings.origin
         self.limits = limits
         self._settings = settings
         self._host = f"{self.origin[1]}:{self.origin[2]}"
@@ -104,15 +104,11 @@ class HttpEndpoint:
             f"{self._host} redirects more than {MAX_REDIRECTS} times.", status=response.status
         )
 
-    def abort_all(self, error: MCPSyncError) -> None:
-        """End every exchange under way with *error*."""
-        for exchange in list(self._active):
-            exchange.abort(copy.copy(error))
-
     def close(self, error: MCPSyncError) -> None:
         """End every exchange under way with *error*, and refuse new ones with it."""
         self._closed_by = error
-        self.abort_all(error)
+        for exchange in list(self._active):
+            exchange.abort(copy.copy(error))
 
     def _request(
         self,

@@ -55,6 +55,7 @@ class HttpSettings:
     """Headers, credentials and adapter for one URL. Immutable, so any thread may use it.
 
     Args:
+        origin: Scheme, host and port.
         url: Where the requests go, without user info, as it is sent.
         path: What stands in the request line: its path and query.
         headers: Sent with every request; names in lower case.
@@ -62,6 +63,7 @@ class HttpSettings:
         key: Which shared adapter carries the requests.
     """
 
+    origin: tuple[str, str, int]
     url: str
     path: str
     headers: Mapping[str, str]
@@ -96,6 +98,7 @@ class HttpSettings:
             verify = merged["verify"] if source.verify is True else source.verify
             fixed = _headers(source, session is not None, headers)
             return cls(
+                origin=origin_of(sent),
                 url=sent,
                 path=path,
                 headers=fixed,
