@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from .versions import is_at_least
 
+VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"  # in _meta; the header mirrors it
 SESSION_ID: Final = "Mcp-Session-Id"
 PROTOCOL_VERSION: Final = "MCP-Protocol-Version"
 METHOD: Final = "Mcp-Method"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ class ServerFacts:
     instructions: str | None
 
 
-class ClientSession:
+class ClientSession(ABC):
     """Makes requests over one transport. Thread-safe.
 
     Args:
@@ -86,6 +87,7 @@ class ClientSession:
         """Whether its transport can still carry something."""
         return self._transport.alive
 
+    @abstractmethod
     def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         """Make a request and return its result as it came.
 
@@ -93,11 +95,10 @@ class ClientSession:
             MCPError: The server answered with an error.
             MCPSyncError: Anything else that went wrong, see :mod:`mcpsync.errors`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def facts(self, call: Call) -> ServerFacts:
         """Return what the server says of itself, asking if it was not asked yet."""
-        raise NotImplementedError
 
     def close(self, deadline: Deadline) -> None:
         """End the conversation. Works twice, from any thread.

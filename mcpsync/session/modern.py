@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ..errors import InputRequired, MCPError, MessageInvalid
 from ..protocol import codec
+from ..protocol.headers import VERSION_KEY
 from ..protocol.negotiation import supported_versions, unsupported
 from ..protocol.versions import LATEST_MODERN, MODERN_VERSIONS, Era, latest_mutual
 from ..transports.base import CallScope, ModernTransport
@@ -14,7 +15,6 @@ from .base import Call, ClientSession, ServerFacts
 from .callbacks import Callbacks
 from .wire import validated
 
-VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"

@@ -76,7 +76,6 @@ class StdioTransport:
         self._mail = _Mail(child, limits)
         self._finalizer = weakref.finalize(self, _end_forgotten, child)
         self._at_fork = after_fork_in_child(self._forget)
-        self._version: str | None = None
         start_thread(f"stdio-{child.pid}", self._mail.read)
 
     @property

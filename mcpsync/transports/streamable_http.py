@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,7 +32,7 @@ from .base import CallScope
 logger = logging.getLogger(__name__)
 
 
-class StreamableHTTP:
+class StreamableHTTP(ABC):
     """POSTs messages to one endpoint and reads the answers. Thread-safe.
 
     Subclasses give the headers of their era and say what a failure status means in it.
@@ -46,10 +47,13 @@ class StreamableHTTP:
         """Whether it was not closed: there is no connection to lose."""
         return not self._closed
 
+    @abstractmethod
     def _headers(self, message: Message) -> Mapping[str, str]:
-        raise NotImplementedError
+        """Return the headers of the era for *message*."""
 
-    def _note_headers(self, message: Message, headers: Mapping[str, str]) -> None:
+    def _note_headers(  # noqa: B027 - a hook: only the legacy era has something to note
+        self, message: Message, headers: Mapping[str, str]
+    ) -> None:
         """Look at the headers of a good answer."""
 
     def request(self, message: Message, scope: CallScope) -> Message:
@@ -185,7 +189,7 @@ class StreamableHTTP:
                 status=status,
                 retry_after=_retry_after(headers.get("retry-after")),
             )
-        error = codec.find_error(_body_of(response))
+        error = codec.find_error(body_of(response))
         if error is not None:
             error.status = status
             return error
@@ -207,7 +211,7 @@ def closed_error() -> ConnectionClosed:
     return ConnectionClosed("the client was closed while the call waited.")
 
 
-def _body_of(response: HttpResponse) -> bytes:
+def body_of(response: HttpResponse) -> bytes:
     """Return the body of a refusal, or nothing if it does not come whole: the status has told."""
     try:
         return response.read()

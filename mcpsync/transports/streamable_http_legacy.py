@@ -12,7 +12,7 @@ from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers
-from .streamable_http import StreamableHTTP
+from .streamable_http import StreamableHTTP, body_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
             and session.id is not None
             and message.get("method") != "initialize"
         ):
-            response.read()
+            body_of(response)
             return SessionExpired("the server no longer knows the session (404).")
         refusal = super()._refusal(response, message)
         if session is not None and session.id is not None and _means_unknown(refusal):

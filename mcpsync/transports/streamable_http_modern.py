@@ -6,14 +6,12 @@ import logging
 from collections.abc import Mapping
 
 from ..protocol.codec import Message
-from ..protocol.headers import modern_headers
+from ..protocol.headers import VERSION_KEY, modern_headers
 from ..protocol.versions import LATEST_MODERN
 from .base import CallScope
 from .streamable_http import StreamableHTTP
 
 logger = logging.getLogger(__name__)
-
-_VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 
 
 class StreamableHTTPModern(StreamableHTTP):
@@ -26,5 +24,5 @@ class StreamableHTTPModern(StreamableHTTP):
 
     def _headers(self, message: Message) -> Mapping[str, str]:
         params = message.get("params") or {}
-        version = params.get("_meta", {}).get(_VERSION_KEY, LATEST_MODERN)
+        version = params.get("_meta", {}).get(VERSION_KEY, LATEST_MODERN)
         return modern_headers(version, message["method"], params)

@@ -16,7 +16,7 @@ from mcpsync import (
 from mcpsync.testing import Fault, LocalServer
 from support.processes import wait_until
 from transports.door import BUDGET, LONG, SOON
-from transports.peer import INITIALIZED, Reply, ScriptedMCP, result
+from transports.peer import DONE, INITIALIZED, Reply, ScriptedMCP, result
 
 
 @pytest.fixture
@@ -229,3 +229,16 @@ def test_closing_while_a_new_session_is_begun_ends_the_new_one_too(server):
         assert isinstance(call.exception(SOON), MCPSyncError)
     server.release()
     assert server.wait_for(lambda s: not s.open_sessions)
+
+
+def test_a_404_whose_body_is_cut_says_the_same():
+    cut = b"HTTP/1.1 404 Not Found\r\nContent-Length: 50\r\nConnection: close\r\n\r\nhalf"
+    asked = []
+
+    def call(request):
+        asked.append(request.json["id"])
+        return cut if len(asked) == 1 else result(request, DONE)
+
+    with ScriptedMCP(tools__call=call) as server, Client(server.url, mode="legacy") as client:
+        assert client.call_tool("add").content
+        assert server.methods.count("initialize") == 2
