@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import signal
 import sys
+import threading
 from io import FileIO
 
 from . import process_faults
@@ -33,7 +36,26 @@ def serve_http(arguments: argparse.Namespace) -> None:
     with server:
         sys.stdout.write(server.url + "\n")
         sys.stdout.flush()
-        sys.stdin.buffer.read()
+        _wait_for_the_end_of_stdin()
+
+
+def _wait_for_the_end_of_stdin() -> None:
+    """Wait on this thread, looking up now and then.
+
+    A signal that comes just before a thread blocks for good is noticed only when it wakes; so
+    another thread does the reading, and this one never waits for longer than a moment.
+    """
+    ended = threading.Event()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 65536):
+                pass
+        ended.set()
+
+    threading.Thread(target=read, name="mcpsync-testing-stdin", daemon=True).start()
+    while not ended.wait(0.2):
+        pass
 
 
 def serve_stdio(arguments: argparse.Namespace) -> None:
