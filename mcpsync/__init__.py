@@ -16,6 +16,7 @@ from . import errors
 from .errors import (
     AuthError,
     AuthorizationRequired,
+    CircuitOpen,
     ConfigurationError,
     ConnectError,
     ConnectionClosed,
@@ -53,12 +54,14 @@ if TYPE_CHECKING:
     from .config import StdioServerConfig as StdioServerParameters
     from .http import Limits
     from .manager import MCPManager
+    from .parsers import format_tool_content
 
 __all__ = [
     "AuthError",
     "AuthorizationRequired",
     "BearerAuth",
     "Cancellation",
+    "CircuitOpen",
     "Client",
     "ConfigurationError",
     "ConnectError",
@@ -94,6 +97,7 @@ __all__ = [
     "__version__",
     "errors",
     "events",
+    "format_tool_content",
 ]
 
 _LAZY = {
@@ -106,6 +110,7 @@ _LAZY = {
     "ServerConfig": ("config", "ServerConfig"),
     "StdioServerParameters": ("config", "StdioServerConfig"),
     "User": ("config", "User"),
+    "format_tool_content": ("parsers", "format_tool_content"),
 }
 
 

@@ -8,6 +8,7 @@
     ├── NotFound (LookupError)
     │   └── ServerNotFound                      no server of that name is configured
     ├── RefusedError                            our own policy said no; nothing was sent
+    │   └── CircuitOpen                         it failed too often  .retry_after (seconds)
     ├── AuthError                               the server would not let us in
     │   ├── AuthorizationRequired               401           .authorization_url .challenge
     │   └── InsufficientScope                   403           .required_scopes
@@ -144,6 +145,17 @@ class ServerNotFound(NotFound):
 
 class RefusedError(MCPSyncError):
     """Our own policy said no; nothing was sent."""
+
+
+class CircuitOpen(RefusedError):
+    """Connecting failed so often that the server is left in peace for a while; nothing was sent.
+
+    Attributes:
+        retry_after: Seconds until an attempt is allowed again, if known.
+    """
+
+    retryable = True
+    retry_after: float | None = None
 
 
 class AuthError(MCPSyncError):

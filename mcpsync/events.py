@@ -49,10 +49,50 @@ class ConnectionFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionRetried(Event):
+    """Attempt number *attempt* at a connection failed; the next one begins in *delay* seconds.
+
+    Attributes:
+        attempt: 1 for the first.
+        delay: In seconds.
+        error: The name of the exception's class.
+    """
+
+    attempt: int
+    delay: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionClosed(Event):
-    """A connection was closed; *reason* is idle, replaced, disconnected, dead or closed."""
+    """A connection was closed.
+
+    Attributes:
+        reason: idle, stale, replaced, disconnected, dead, request (it lived as long as one
+            request of the application) or closed.
+    """
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerOpened(Event):
+    """Connecting failed too often: nobody tries again for *seconds*; *cause* says what it was."""
+
+    seconds: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerClosed(Event):
+    """Connecting is allowed again, after a success or because the breaker was reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsChanged(Event):
+    """The server's tools are others than before; *tools* is how many there are now."""
+
+    tools: int
 
 
 @dataclass(frozen=True, slots=True)

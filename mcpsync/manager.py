@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
+import collections
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
+from ._runtime.breaker import BreakerPolicy, CircuitBreaker
 from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
+from ._runtime.fork import after_fork_in_child
+from ._runtime.locks import new_lock
 from .client.options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
@@ -19,22 +22,32 @@ from .client.options import (
     checked_timeout,
     scope_of,
 )
-from .config import ServerConfig, as_user, load_servers, load_yaml
+from .config import ServerConfig, as_user
+from .config.loading import load_yaml
+from .config.predicates import is_allowed_at_app_level
 from .connections import (
     Connection,
     ConnectionFactory,
     ConnectionsRepository,
+    Key,
+    RequestScope,
     UserConnectionManager,
 )
-from .errors import ConfigurationError, MCPSyncError, ServerNotFound
+from .connections.catalogue import ToolCatalogues
+from .connections.discovery import Discovery, ToolDiscovery
+from .connections.options import ManagerOptions
+from .connections.request_scope import table_of_a_request
+from .connections.routing import Router
+from .errors import ConfigurationError, MCPSyncError
 from .events import CallFinished, Event, EventSink, SweepFinished
 from .http import Limits
 from .http.settings import Session
+from .parsers import format_instructions
+from .registry import ServersRegistry
 from .session.callbacks import ProgressCallback
-from .transports.base import CallScope
 
 if TYPE_CHECKING:
-    from mcp_types import CallToolResult
+    from mcp_types import CallToolResult, Tool
 
 logger = logging.getLogger(__name__)
 
@@ -45,20 +58,27 @@ class MCPManager:
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
-    application. Nothing is connected, and no thread started, before the first call. In a forked
-    child it begins anew.
+    application. A configuration may say ``scope``: see the documentation. Nothing is connected,
+    and no thread started, before the first call. In a forked child it begins anew.
 
     Args:
         servers: Configurations by name: what YAML would hold, or config objects.
         idle_timeout: Seconds after which a connection that nobody uses is closed (15 minutes).
         timeout: Seconds a call may take where neither it nor the server's configuration says.
+        connect_attempts: How often connecting is tried, within one ``connect_timeout``.
+        connect_backoff: Seconds before the second attempt; the third waits twice as long.
+        trust_timeout: Seconds for which a server that answered is believed to be there; after
+            that a legacy server is pinged before it is trusted with a call.
+        breaker: When a server that fails over and over is left alone, and for how long.
         on_event: Called with each event of :mod:`mcpsync.events`, on the thread it happens on.
         session: A ``requests.Session`` to take proxies, TLS settings and headers from.
         limits: How much a server may send.
-        clock: Tells the time to the idle rule.
+        clock: Tells the time to the rules: idleness, staleness, trust, breaker.
 
     Raises:
         ConfigurationError: A configuration is wrong; the server is named.
+
+    Lock: _lock guards _totals.
     """
 
     def __init__(
@@ -67,26 +87,49 @@ class MCPManager:
         *,
         idle_timeout: float = IDLE_TIMEOUT,
         timeout: float = DEFAULT_TIMEOUT,
+        connect_attempts: int = 3,
+        connect_backoff: float = 2.0,
+        trust_timeout: float = 60.0,
+        breaker: BreakerPolicy | None = None,
         on_event: EventSink | None = None,
         session: Session | None = None,
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._servers = load_servers(servers)
         self._timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
-        self._clock = clock if clock is not None else SystemClock()
+        self._clock = clock = clock if clock is not None else SystemClock()
         self._on_event = on_event
-        factory = ConnectionFactory(
-            self._config, timeout=self._timeout, session=session, limits=limits
+        self._lock = new_lock("manager")
+        self._totals: collections.Counter[str] = collections.Counter()
+        self._registry = ServersRegistry(servers, clock)
+        self._catalogues = ToolCatalogues(self._emit)
+        self._factory = ConnectionFactory(
+            clock=clock,
+            breaker=CircuitBreaker(breaker or BreakerPolicy(), clock),
+            emit=self._emit,
+            timeout=self._timeout,
+            session=session,
+            limits=limits,
+            attempts=_at_least_one(connect_attempts),
+            backoff=connect_backoff,
+            trust=trust_timeout,
+            on_notification=self._catalogues.notified,
         )
-        emit = self._emit if on_event is not None else None
+        told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(
-            factory.create,
+            self._factory,
             idle_timeout=checked_timeout(idle_timeout, IDLE_TIMEOUT),
-            clock=self._clock,
-            emit=emit,
+            clock=clock,
+            **told,
         )
-        self._app = ConnectionsRepository(factory.create, clock=self._clock, emit=emit)
+        find, names = self._registry.get_server_config, self._registry.get_all_server_configs
+        self._app = ConnectionsRepository(self._factory, find, names, clock=clock, **told)
+        self._discovery = Discovery(self._factory, self._catalogues)
+        requests = table_of_a_request(self._factory, clock, **told)
+        self._router = Router(
+            self._registry.require, self._users, self._app, requests, self._timeout
+        )
+        self._at_fork = after_fork_in_child(self._forget)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **options: Any) -> Self:
@@ -100,7 +143,12 @@ class MCPManager:
     @property
     def server_names(self) -> list[str]:
         """The names of the configured servers."""
-        return list(self._servers)
+        return self._registry.server_names
+
+    @property
+    def registry(self) -> ServersRegistry:
+        """The configurations; they may be changed while calls go on."""
+        return self._registry
 
     # -- calling ----------------------------------------------------------------------------------
 
@@ -112,7 +160,7 @@ class MCPManager:
         *,
         user: Any = None,
         progress_callback: ProgressCallback | None = None,
-        **options: Unpack[CallOptions],
+        **options: Unpack[ManagerOptions],
     ) -> CallToolResult:
         """Call a tool of a server, once, for a user.
 
@@ -123,21 +171,30 @@ class MCPManager:
             user: A :class:`~mcpsync.User`, an id, or an object with an ``id``; None for a call on
                 the application's own behalf.
             progress_callback: Called with progress, total and message, on this thread.
-            options: See :class:`~mcpsync.client.options.CallOptions`. *timeout* bounds the whole
-                call, waiting for a connection included.
+            options: See :class:`~mcpsync.client.options.CallOptions` and
+                :class:`ConnectOptions`. *timeout* bounds the whole call, waiting for a
+                connection included.
 
         Raises:
             ServerNotFound: No server of that name is configured.
+            PlaceholderError: The configuration needs a value that is not there. Nothing was sent.
+            CircuitOpen: The server failed too often lately. Nothing was sent.
             MCPSyncError: As :meth:`mcpsync.Client.call_tool`.
         """
         began = self._clock.monotonic()
         failure: str | None = None
         try:
-            scope = self._scope(server, options)
-            with self._lease(server, user, scope) as connection:
-                options["timeout"] = scope.deadline
+            lease = self._router.lease(server, user, options)
+            scope = lease.scope
+            with lease as connection:
                 return connection.call_tool(
-                    tool, arguments, progress_callback=progress_callback, **options
+                    tool,
+                    arguments,
+                    progress_callback=progress_callback,
+                    timeout=scope.deadline,
+                    headers=scope.headers,
+                    cancel=scope.cancel,
+                    meta=options.get("meta"),
                 )
         except MCPSyncError as error:
             failure = type(error).__name__
@@ -152,7 +209,7 @@ class MCPManager:
                 self._emit(CallFinished(server, _id_of(user), tool, seconds, failure))
 
     def connection(
-        self, server: str, *, user: Any = None, **options: Unpack[CallOptions]
+        self, server: str, *, user: Any = None, **options: Unpack[ManagerOptions]
     ) -> AbstractContextManager[Connection]:
         """Borrow a connection: ``with manager.connection("crm", user=user) as connection: …``.
 
@@ -162,7 +219,21 @@ class MCPManager:
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        return self._lease(server, user, self._scope(server, options))
+        return self._router.lease(server, user, options)
+
+    def get_connection(
+        self, server: str, *, user: Any = None, **options: Unpack[ManagerOptions]
+    ) -> Connection:
+        """Return the connection a call would go over, making it if there is none. [seed 1.2]
+
+        It is not borrowed: the sweeper closes it when it is idle. Prefer :meth:`connection`.
+
+        Raises:
+            ServerNotFound: No server of that name is configured.
+            MCPSyncError: It could not be made.
+        """
+        with self._router.lease(server, user, options) as connection:
+            return connection
 
     def get_user_connection(
         self,
@@ -170,7 +241,7 @@ class MCPManager:
         *,
         user: Any,
         force_new: bool = False,
-        **options: Unpack[CallOptions],
+        **options: Unpack[ManagerOptions],
     ) -> Connection:
         """Return a user's connection to a server, making it if there is none.
 
@@ -179,17 +250,120 @@ class MCPManager:
         Args:
             server: The configured name.
             user: See :meth:`call_tool`; it must have an id.
-            force_new: Close the connection there is, and make another.
+            force_new: Close the connection there is, forget what failed lately, and make another.
+                Such an attempt joins nobody's and is joined by nobody.
             options: Its *timeout* and *cancel* end this caller's wait.
 
         Raises:
-            ConfigurationError: The user has no id.
+            ConfigurationError: The user has no id, or the server belongs to the application.
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        owner = as_user(user)
-        scope = self._scope(server, options)
-        return self._users.get_user_connection(server, owner, scope, force_new=force_new)
+        lease = self._router.lease(server, as_user(user), options, of_user=True)
+        if lease.lender is not self._users:
+            with lease as connection:
+                return connection
+        return self._users.get_user_connection(
+            server, lease.options, lease.scope, force_new=force_new
+        )
+
+    def request_scope(self, body: Mapping[str, Any] | None = None) -> RequestScope:
+        """Begin the part of a request in which its own connections may be used. [seed, later]
+
+        ``with manager.request_scope(body={"conversationId": "7"}): manager.call_tool(…)``. A
+        configuration that has ``{{BODY_…}}`` in it needs one: its connections are made for this
+        request, shared by its calls, and closed with it. Calls from other threads are given it as
+        ``request_scope=``.
+
+        Args:
+            body: The request's fields.
+
+        Raises:
+            ConfigurationError: *body* is not a mapping.
+        """
+        return self._router.request_scope(body)
+
+    # -- what the servers offer -------------------------------------------------------------------
+
+    def discover_server_tools(
+        self, server: str, *, user: Any = None, **options: Unpack[ManagerOptions]
+    ) -> ToolDiscovery:
+        """Find out which tools a server has, over a connection that is there or one for now.
+
+        A failure is not an exception: see :class:`ToolDiscovery`. [seed 2.3]
+        """
+        config = self._registry.get_server_config(server)
+        try:
+            owner = None if user is None else as_user(user)
+            lease = None if config is None else self._router.lease(server, owner, options)
+        except MCPSyncError as error:
+            return self._discovery.refused(server, config, error)
+        if lease is None:
+            return self._discovery.unknown(server)
+        shared = self._app.borrow_existing(Key(None, server))
+        if shared is not None:
+            try:
+                return self._discovery.over(shared.connection, lease.scope)
+            finally:
+                self._app.give_back(Key(None, server), shared)
+        return self._discovery.anew(lease.key, lease.options, lease.scope)
+
+    def get_app_tool_functions(self, **options: Unpack[CallOptions]) -> dict[str, dict[str, Any]]:
+        """Return the tools of all the application's servers, as functions for a model, by key.
+
+        A server that fails is left out, and logged; what it offered last is not forgotten.
+        """
+        scope = scope_of(options, self._timeout)
+        configs = self._registry.get_all_server_configs()
+        servers = [name for name, config in configs.items() if is_allowed_at_app_level(config)]
+        self._app.get_many(servers, scope, continue_on_error=True)
+        functions: dict[str, dict[str, Any]] = {}
+        for name in servers:
+            functions.update(self._functions(self._app, Key(None, name), scope) or {})
+        return functions
+
+    def get_server_tool_functions(
+        self, user: Any, server: str, **options: Unpack[CallOptions]
+    ) -> dict[str, dict[str, Any]] | None:
+        """Return the tools of a server as functions for a model, by key; None if not known.
+
+        Asks over the application's connection, or else the user's; never makes one. [seed 2.3]
+        """
+        scope = scope_of(options, self._timeout)
+        found = self._functions(self._app, Key(None, server), scope)
+        if found is None and user is not None:
+            found = self._functions(self._users, Key(as_user(user).id, server), scope)
+        return found
+
+    def get_instructions(
+        self, servers: Iterable[str] | None = None, **options: Unpack[CallOptions]
+    ) -> dict[str, str]:
+        """Return how the servers want to be used, by name. [seed 2.3]
+
+        Only of servers whose configuration has ``server_instructions``: its text, or with
+        ``true`` the server's own words, asked of the application's servers only. A server that
+        fails is left out.
+        """
+        scope = scope_of(options, self._timeout)
+        configs = self._registry.get_all_server_configs()
+        chosen = list(configs) if servers is None else [n for n in servers if n in configs]
+        return self._discovery.instructions({n: configs[n] for n in chosen}, self._app, scope)
+
+    def format_instructions_for_context(
+        self, servers: Iterable[str] | None = None, **options: Unpack[CallOptions]
+    ) -> str:
+        """Return :meth:`get_instructions` as one text for a model; empty if there are none."""
+        return format_instructions(self.get_instructions(servers, **options))
+
+    def on_tools_changed(
+        self, callback: Callable[[str, str | None, list[Tool]], None]
+    ) -> Callable[[], None]:
+        """Have *callback* called with server, user id and tools when a server changes its tools.
+
+        Returns what undoes it. Called on a thread of the library's, once for a burst of
+        notifications, and never with a list that is not whole.
+        """
+        return self._catalogues.subscribe(callback)
 
     # -- looking after ----------------------------------------------------------------------------
 
@@ -215,6 +389,15 @@ class MCPManager:
         """
         return self._users.check_idle_connections(current_user_id)
 
+    def clear_cooldown(self, server: str, user_id: str | None = None) -> None:
+        """Let connecting be tried again at once, whatever failed lately.
+
+        Args:
+            server: The configured name.
+            user_id: For whom; for everybody by default.
+        """
+        self._factory.clear_cooldown(server, None if user_id is None else str(user_id))
+
     def get_connection_stats(self) -> dict[str, int]:
         """Return how many users and connections there are, of all kinds."""
         counts = self._users.counts()
@@ -227,43 +410,61 @@ class MCPManager:
             "leased_connections": counts.leased,
         }
 
+    def stats(self) -> dict[str, Any]:
+        """Return everything there is to know at this moment, for people and dashboards.
+
+        :meth:`get_connection_stats`, and ``closing_connections`` (removed, with a call under
+        way), ``totals`` (how often each kind of event happened) and ``breakers`` (one entry for
+        each user and server that failed lately, with ``open_for`` in seconds).
+        """
+        with self._lock:
+            totals = dict(self._totals)
+        return {
+            **self.get_connection_stats(),
+            "closing_connections": self._users.counts().closing,
+            "totals": totals,
+            "breakers": self._factory.breakers(),
+        }
+
     def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Close every connection; calls under way raise ``ConnectionClosed``. Works twice.
+        """Close every connection. Works twice.
+
+        Calls under way may end within three quarters of the time; what has not ended then raises
+        ``ConnectionClosed``.
 
         Args:
             timeout: Seconds it may take in all.
         """
         deadline = Deadline(timeout)
+        self._catalogues.close()
         self._users.close(deadline)
         self._app.close(deadline)
 
-    def _lease(
-        self, server: str, user: Any, scope: CallScope
-    ) -> AbstractContextManager[Connection]:
-        if user is None:
-            return self._app.lease(server, scope)
-        return self._users.lease(server, as_user(user), scope)
-
-    def _scope(self, server: str, options: CallOptions) -> CallScope:
-        return scope_of(options, self._config(server).timeout or self._timeout)
-
-    def _config(self, name: str) -> ServerConfig:
-        config = self._servers.get(name)
-        if config is None:
-            near = difflib.get_close_matches(str(name), self._servers, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ServerNotFound(
-                f'configuration for server "{name}" not found.{hint}', server_name=str(name)
-            )
-        return config
+    def _functions(
+        self, lender: UserConnectionManager | ConnectionsRepository, key: Key, scope: Any
+    ) -> dict[str, dict[str, Any]] | None:
+        """Return what a connection that is there offers; None if there is none, or it fails."""
+        entry = lender.borrow_existing(key)
+        if entry is None:
+            return self._catalogues.last_functions(key)
+        try:
+            return self._catalogues.functions(entry.connection, scope)
+        finally:
+            lender.give_back(key, entry)
 
     def _emit(self, event: Event | SweepFinished) -> None:
+        name = type(event).__name__
+        with self._lock:
+            self._totals[name] += 1
         if self._on_event is None:
             return
         try:
             self._on_event(event)
         except Exception:
-            logger.exception("the event sink failed on %s", type(event).__name__)
+            logger.exception("the event sink failed on %s", name)
+
+    def _forget(self) -> None:
+        self._lock = new_lock("manager")
 
     def __enter__(self) -> Self:
         return self
@@ -280,9 +481,15 @@ class MCPManager:
     def __repr__(self) -> str:
         counts = self._users.counts()
         return (
-            f"<MCPManager {len(self._servers)} servers, {counts.users} users, "
+            f"<MCPManager {len(self.server_names)} servers, {counts.users} users, "
             f"{counts.connections} connections, {counts.leased} leased>"
         )
+
+
+def _at_least_one(attempts: int) -> int:
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise ConfigurationError(f"connect_attempts must be 1 or more, not {attempts!r}.")
+    return attempts
 
 
 def _id_of(user: Any) -> str | None:

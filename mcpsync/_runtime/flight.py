@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import RequestCancelled, RequestTimeout
 from .cancel import Cancellation
@@ -26,13 +26,18 @@ class SingleFlight(Generic[K, V]):
     the leader's own affair, its timeout, its cancellation or the interruption of its thread, is
     not shared: a joiner takes over.
 
-    Lock: _lock guards _flights, joined.
+    A caller may fly alone: he takes no part in another's flight, and nobody in his. Flights of
+    one key are one at a time all the same, so he waits until none is under way, and whoever comes
+    while he flies waits in the same way.
+
+    Lock: _lock guards _flights, joined, waited, and of each flight ``gone``.
     """
 
     def __init__(self) -> None:
         self._lock = new_lock("SingleFlight")
-        self._flights: dict[K, Future[V]] = {}
+        self._flights: dict[K, _Flight[V]] = {}
         self.joined = 0  # how many joiners there have been: what a test waits for
+        self.waited = 0  # how often somebody waited for a flight without joining it: as above
 
     def do(
         self,
@@ -43,6 +48,7 @@ class SingleFlight(Generic[K, V]):
         cancel: Cancellation | None = None,
         on_join: Callable[[], None] | None = None,
         own_affair: Callable[[BaseException], bool] = lambda _: False,
+        alone: bool = False,
     ) -> V:
         """Return ``call()``, or the outcome of the one already under way for *key*.
 
@@ -54,36 +60,44 @@ class SingleFlight(Generic[K, V]):
             on_join: Called, with no lock held, if this caller joins.
             own_affair: Says of an error of *call* that it would not happen to others, besides
                 timeouts, cancellations and interruptions.
+            alone: Run *call* in a flight of this caller's own, once none of *key* is under way,
+                whatever has become of the one he waited for.
 
         Raises:
-            RequestTimeout: The joiner's own deadline passed first.
-            RequestCancelled: The joiner's own cancellation fired first.
+            RequestTimeout: This caller's own deadline passed while he waited for another.
+            RequestCancelled: This caller's own cancellation fired while he waited for another.
         """
         assert_none_held("single flight")
         while True:
+            gone = None
             with self._lock:
                 flight = self._flights.get(key)
                 leading = flight is None
                 if flight is None:
-                    flight = self._flights[key] = Future()
+                    flight = self._flights[key] = _Flight(alone)
+                elif alone or flight.alone:
+                    self.waited += 1
+                    gone = flight.gone = flight.gone or Future()
                 else:
                     self.joined += 1
             if leading:
                 return self._lead(key, flight, call, deadline, cancel, own_affair)
+            if gone is not None:
+                _await(gone, deadline, cancel)
+                continue
             if on_join is not None:
                 on_join()
-            outcome = _await(flight, deadline, cancel)
-            if not isinstance(outcome, _LeaderGaveUp):
-                break
-        if isinstance(outcome, BaseException):
-            mine = _own_copy(outcome)
-            raise mine from (outcome if mine is not outcome else outcome.__cause__)
-        return flight.result(timeout=0)
+            error = _await(flight.outcome, deadline, cancel)
+            if error is None:
+                return flight.outcome.result(timeout=0)
+            if not isinstance(error, _LeaderGaveUp):
+                mine = _own_copy(error)
+                raise mine from (error if mine is not error else error.__cause__)
 
     def _lead(
         self,
         key: K,
-        flight: Future[V],
+        flight: _Flight[V],
         call: Callable[[], V],
         deadline: Deadline,
         cancel: Cancellation | None,
@@ -94,25 +108,44 @@ class SingleFlight(Generic[K, V]):
         except BaseException as error:
             gave_up = deadline.expired or (cancel is not None and cancel.cancelled)
             self._land(key, flight)
-            flight.set_exception(
+            flight.outcome.set_exception(
                 _LeaderGaveUp()
                 if gave_up or _is_leaders_own(error) or own_affair(error)
                 else _own_copy(error)  # the leader's will get his context
             )
             raise
         self._land(key, flight)
-        flight.set_result(value)
+        flight.outcome.set_result(value)
         return value
 
-    def _land(self, key: K, flight: Future[V]) -> None:
+    def _land(self, key: K, flight: _Flight[V]) -> None:
         with self._lock:
-            if self._flights.get(key) is flight:
+            under_way = self._flights.get(key) is flight
+            if under_way:
                 del self._flights[key]
+        if under_way:
+            flight.let_pass()
 
-    def forget(self, key: K) -> bool:
-        """Let the next caller of *key* start a flight of its own; say if one was under way."""
+    def current(self, key: K) -> object | None:
+        """Return what stands for the flight of *key* that is under way, for :meth:`forget`."""
+        return self._flights.get(key)
+
+    def forget(self, key: K, flight: object | None = None) -> bool:
+        """Let the next caller of *key* start a flight of its own; say if one was under way.
+
+        Who joined that one still gets its outcome. Who waited for it to be over waits no longer.
+
+        Args:
+            key: Of which flight.
+            flight: Only this one, as :meth:`current` gave it; a newer one goes on.
+        """
         with self._lock:
-            return self._flights.pop(key, None) is not None
+            under_way = self._flights.get(key)
+            if under_way is None or flight not in (None, under_way):
+                return False
+            del self._flights[key]
+        under_way.let_pass()
+        return True
 
     def reset(self) -> None:
         """Forget every flight: their leaders do not exist in a forked child."""
@@ -124,6 +157,29 @@ class SingleFlight(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._flights)
+
+
+class _Flight(Generic[V]):
+    """One call under way.
+
+    Attributes:
+        alone: Whether its leader flies alone.
+        outcome: What the joiners wait for.
+        gone: What those wait for who have no part in it, if there are any: that it is no longer
+            the flight of its key.
+    """
+
+    __slots__ = ("alone", "gone", "outcome")
+
+    def __init__(self, alone: bool) -> None:
+        self.alone = alone
+        self.outcome: Future[V] = Future()
+        self.gone: Future[None] | None = None
+
+    def let_pass(self) -> None:
+        """Wake who waits for it to be gone; called once, by whoever took it off the table."""
+        if self.gone is not None:
+            self.gone.set_result(None)
 
 
 class _LeaderGaveUp(Exception):
@@ -145,9 +201,9 @@ def _own_copy(error: BaseException) -> BaseException:
 
 
 def _await(
-    flight: Future[V], deadline: Deadline, cancel: Cancellation | None
+    flight: Future[Any], deadline: Deadline, cancel: Cancellation | None
 ) -> BaseException | None:
-    """Wait for a flight to land; return its error, or None if it has a value."""
+    """Wait for a flight to land, or to be gone; return its error, or None if it has none."""
     if cancel is None:
         try:
             return flight.exception(timeout=deadline.wait_time())

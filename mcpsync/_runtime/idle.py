@@ -51,14 +51,22 @@ class IdleTracker(Generic[K]):
         self._holds.pop(key, None)
         self._idle_since.pop(key, None)
 
-    def expired(self) -> list[K]:
-        """Return the keys that expired, oldest first, in time proportional to their number."""
+    def expired(
+        self, at_most: int | None = None, skip: Callable[[K], bool] = lambda _: False
+    ) -> list[K]:
+        """Return the keys that expired, oldest first, in time proportional to their number.
+
+        Args:
+            at_most: How many will do; all by default.
+            skip: Says which to leave out.
+        """
         limit = self._now() - self.timeout
-        found = []
+        found: list[K] = []
         for key, since in self._idle_since.items():
-            if since > limit:
+            if since > limit or (at_most is not None and len(found) >= at_most):
                 break
-            found.append(key)
+            if not skip(key):
+                found.append(key)
         return found
 
     def has_expired(self, key: K) -> bool:

@@ -141,8 +141,8 @@ class Client:
         """Where the connection stands."""
         return self._keeper.state
 
-    def _facts(self) -> ServerFacts:
-        call = self._call({})
+    def _facts(self, options: CallOptions | None = None) -> ServerFacts:
+        call = self._call(options or {})
         try:
             return self._keeper.session(call).facts(call)
         except MCPSyncError as error:

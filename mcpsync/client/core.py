@@ -7,8 +7,9 @@ from typing import Any
 
 from .._runtime.cancel import Cancellation, Watch
 from .._runtime.deadline import Deadline
+from .._runtime.exit import at_exit, leave_behind
 from .._runtime.flight import SingleFlight
-from .._runtime.fork import after_fork_in_child
+from .._runtime.fork import after_fork_in_child, notice_fork
 from .._runtime.locks import new_lock
 from ..errors import (
     ConnectionClosed,
@@ -24,6 +25,7 @@ from ..errors import (
 from ..protocol.codec import METHOD_NOT_FOUND
 from ..protocol.lifecycle import State, Step, after
 from ..protocol.negotiation import MODERN_EVIDENCE
+from ..protocol.versions import Era
 from ..session.base import Call, ClientSession
 from ..session.opening import Opening, eras
 from ..transports.base import CallScope
@@ -49,12 +51,24 @@ class SessionKeeper:
         self._connecting: Cancellation | None = None
         self.state = State.NEW
         self._at_fork = after_fork_in_child(self._forget)
+        self._at_exit: object | None = None  # from the first session on
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is not None and self._origin is not None:  # a child ends by itself
+            leave_behind(session.close, self._origin)
 
     @property
     def alive(self) -> bool:
         """Whether there is a session whose transport can still carry something."""
         session = self._session
         return session is not None and session.alive
+
+    @property
+    def era(self) -> Era | None:
+        """Which era the session is of; None without one."""
+        session = self._session
+        return None if session is None else session.era
 
     def session(self, call: Call) -> ClientSession:
         """Return the session, opening one if there is none or it has ended.
@@ -63,6 +77,7 @@ class SessionKeeper:
             ConnectionClosed: The client was closed.
             MCPSyncError: None is to be had; nothing that was to follow has been sent.
         """
+        notice_fork()
         session = self._session
         if session is not None and session.alive:
             return session
@@ -109,6 +124,7 @@ class SessionKeeper:
 
     def close(self, deadline: Deadline) -> None:
         """Close the session; what waits ends with ``ConnectionClosed``. Works twice."""
+        notice_fork()
         with self._lock:
             self.state = after(self.state, Step.CLOSE)
             session, self._session = self._session, None
@@ -140,6 +156,8 @@ class SessionKeeper:
         if not wanted:
             opened.close(Deadline(CLOSE_TIMEOUT))
             raise ConnectionClosed("the client was closed while it connected.")
+        if self._at_exit is None:
+            self._at_exit = at_exit(self.close, self._origin)
         return opened
 
     def _try_open(self, call: Call) -> tuple[ClientSession, bool]:
@@ -211,7 +229,7 @@ class SessionKeeper:
         self._lock = new_lock("session keeper")
         self._flight.reset()
         self._doubts.reset()
-        self._session = self._connecting = None
+        self._session = self._connecting = self._at_exit = None
         self.state = after(self.state, Step.FORGET)
 
 

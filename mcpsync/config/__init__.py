@@ -1,8 +1,34 @@
 """What a server *is*: the models users write, and how they are loaded."""
 
+from .fingerprint import fingerprint
 from .loading import load_servers, load_yaml, read_servers
+from .names import (
+    normalize_server_name,
+    oauth_tool_name,
+    server_of_key,
+    shadowed_names,
+    split_tool_key,
+    tool_key,
+    tool_of_key,
+)
+from .placeholders import resolve, resolve_headers
+from .predicates import (
+    Scope,
+    get_missing_custom_user_vars,
+    has_custom_user_vars,
+    is_allowed_at_app_level,
+    is_oauth_server,
+    is_user_sourced,
+    missing_body_fields,
+    requires_ephemeral_user_connection,
+    requires_oauth_machinery,
+    requires_user_scoped_connection,
+    scope_of_server,
+)
 from .servers import (
+    CustomUserVar,
     HttpServerConfig,
+    OboConfig,
     ServerConfig,
     StdioServerConfig,
     parse_server,
@@ -10,13 +36,36 @@ from .servers import (
 from .user import User, as_user
 
 __all__ = [
+    "CustomUserVar",
     "HttpServerConfig",
+    "OboConfig",
+    "Scope",
     "ServerConfig",
     "StdioServerConfig",
     "User",
     "as_user",
+    "fingerprint",
+    "get_missing_custom_user_vars",
+    "has_custom_user_vars",
+    "is_allowed_at_app_level",
+    "is_oauth_server",
+    "is_user_sourced",
     "load_servers",
     "load_yaml",
+    "missing_body_fields",
+    "normalize_server_name",
+    "oauth_tool_name",
     "parse_server",
     "read_servers",
+    "requires_ephemeral_user_connection",
+    "requires_oauth_machinery",
+    "requires_user_scoped_connection",
+    "resolve",
+    "resolve_headers",
+    "scope_of_server",
+    "server_of_key",
+    "shadowed_names",
+    "split_tool_key",
+    "tool_key",
+    "tool_of_key",
 ]

@@ -19,6 +19,8 @@ def load_servers(
 ) -> dict[str, ServerConfig]:
     """Make the configurations of *servers*, a mapping of names to what was written for each.
 
+    ``${NAME}`` is replaced, but not in what a user made (``source: user``).
+
     Args:
         servers: By name.
         environment: Where ``${NAME}`` is looked up; the process's own by default.
@@ -36,7 +38,7 @@ def load_servers(
     for name, value in servers.items():
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"a server's name must be a non-empty string, not {name!r}.")
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not _is_a_users(value):
             value = expand(value, environment, name)
         loaded[name] = parse_server(name, value)
     return loaded
@@ -66,6 +68,12 @@ def read_servers(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise ConfigurationError(f"{path} has no 'servers:' mapping.")
     return found
+
+
+def _is_a_users(written: Mapping[str, Any]) -> bool:
+    """Whether *written* comes from a user, who must not read our environment with it."""
+    source = written.get("source")
+    return source == "user" or (source is None and written.get("db_id") is not None)
 
 
 def _read_yaml(path: Path) -> Any:

@@ -1,4 +1,9 @@
-"""``${NAME}`` in an operator's configuration, replaced from the environment."""
+"""Placeholders in a configuration: ``${NAME}`` from the environment, ``{{NAME}}`` of a user.
+
+The first are replaced once, when an operator's configuration is loaded; the others for each user
+or request, before a connection is made. What has no value is an error: nothing literal is ever
+sent upstream.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PlaceholderError
+from .resolving import resolve, resolve_headers
+
+__all__ = ["expand", "resolve", "resolve_headers"]
 
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

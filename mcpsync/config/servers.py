@@ -4,22 +4,93 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import ConfigurationError
+from .predicates import Facts, is_user_sourced, why_not_app_level
+from .templates import NAME, PLACEHOLDER, placeholders_in
 
-Seconds = Annotated[float, Field(gt=0)]
-
-
+# What was written may hold secrets, and errors are logged.
+_STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _PLAIN = re.compile(r"[\w@./:+][\w@./:+-]*")
 
 
+def _seconds_since_epoch(value: Any) -> Any:
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None:
+        raise ValueError("a time without a time zone is not one moment")
+    return value.timestamp()
+
+
+def _is_name(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ValueError("its name must be letters, digits, '_', '.' and '-'")
+    return name
+
+
+def _is_constant(text: str) -> str:
+    if any(True for _ in placeholders_in(text, ())):
+        raise ValueError("placeholders are not replaced here")
+    return text
+
+
+Seconds = Annotated[float, Field(gt=0)]
+Time = Annotated[float, BeforeValidator(_seconds_since_epoch), Field(allow_inf_nan=False)]
+Name = Annotated[str, AfterValidator(_is_name)]
+Constant = Annotated[str, AfterValidator(_is_constant)]
+
+
+class CustomUserVar(BaseModel):
+    """A variable that each user fills in, such as a key of their own.
+
+    Args:
+        title: For people.
+        description: For people.
+        sensitive: Whether its values are secrets.
+    """
+
+    model_config = _STRICT
+
+    title: str = ""
+    description: str = ""
+    sensitive: bool = True
+
+
+class OboConfig(BaseModel):
+    """How a user's token is exchanged for one that the server takes (on behalf of).
+
+    Args:
+        scopes: What to ask for, separated by blanks.
+    """
+
+    model_config = _STRICT
+
+    scopes: str = Field(min_length=1, pattern=r"\S")
+
+
 class _ServerConfigBase(BaseModel):
-    # What was written may hold secrets, and errors are logged.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Slots are neither compared, copied nor pickled: what is kept in them follows from the fields.
+    __slots__ = ("_facts", "_fingerprint", "_target")
+    if TYPE_CHECKING:
+        _facts: Facts
+        _fingerprint: str
+        _target: str
+
+    model_config = _STRICT
 
     title: str | None = None
     description: str | None = None
@@ -27,6 +98,32 @@ class _ServerConfigBase(BaseModel):
     """Seconds a call may take unless it says otherwise; None for the manager's own default."""
     connect_timeout: Seconds = 30.0
     """Seconds that making a connection may take, however long the caller would wait."""
+    startup: bool = True
+    """False: the application never shares a connection between users."""
+    scope: Literal["app", "user"] | None = None
+    """Whose connections are: the application's or each user's; None for whoever calls."""
+    server_instructions: bool | str = False
+    """Whether to hand on the server's own instructions; or a text instead of them."""
+    requires_oauth: bool | None = None
+    """Whether users must sign in; None if that is to be found out."""
+    oauth: Mapping[str, Any] | None = Field(default=None, repr=False)
+    custom_user_vars: Mapping[Name, CustomUserVar] = Field(default_factory=dict)
+    """What each user fills in, by the name of its placeholder."""
+    source: Literal["yaml", "config", "user"] | None = None
+    """Where the configuration comes from. What comes from a user is not trusted."""
+    db_id: str | None = None
+    """Which entry of the application's database it is; without ``source``, that of a user."""
+    updated_at: Time | None = None
+    """Seconds since the epoch, or a datetime. Older connections are made anew."""
+    inspection_failed: bool = False
+
+    @model_validator(mode="after")
+    def _is_of_one_mind(self) -> Self:
+        config = cast("ServerConfig", self)
+        why = why_not_app_level(config) if self.scope == "app" else None
+        if why:
+            raise ValueError(f"'scope' is 'app', but {why}")
+        return self
 
 
 class StdioServerConfig(_ServerConfigBase):
@@ -40,14 +137,31 @@ class StdioServerConfig(_ServerConfigBase):
     """
 
     type: Literal["stdio"] = "stdio"
-    command: str = Field(min_length=1)
+    command: Constant = Field(min_length=1)
     args: tuple[str, ...] = Field(default=(), repr=False)
     env: Mapping[str, str] | None = Field(default=None, repr=False)
-    cwd: str | None = None
+    cwd: Constant | None = None
+    obo: None = Field(default=None, repr=False)
+
+    @field_validator("obo", mode="before")
+    @classmethod
+    def _has_no_obo(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("a token can be sent to a server over HTTP only, not to a command")
+        return value
+
+    @model_validator(mode="after")
+    def _is_the_operators(self) -> Self:
+        if is_user_sourced(self):
+            raise ValueError("a user's own server cannot be a command")
+        return self
 
     @property
     def target(self) -> str:
         """The command and what it is first told, for people; its options may be secrets."""
+        return getattr(self, "_target", None) or self._own_target()
+
+    def _own_target(self) -> str:
         shown = [self.command]
         for argument in self.args:
             is_usual = argument in ("-y", "--yes", "-m")  # npx, uvx and python name things so
@@ -63,31 +177,36 @@ class HttpServerConfig(_ServerConfigBase):
     """A server to call over streamable HTTP.
 
     Args:
-        url: Its MCP endpoint, ``http://`` or ``https://``.
+        url: Its MCP endpoint, ``http://`` or ``https://``; it may have placeholders.
         headers: Sent with every request to it.
+        obo: How a user's token is exchanged for one of the server.
     """
 
     type: Literal["streamable-http", "http"] = "streamable-http"
     url: str = Field(repr=False)
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
 
+    obo: OboConfig | None = None
+
     @field_validator("url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            parts.port  # noqa: B018 - raises if it is not a number
-        except ValueError:
-            raise ValueError("it is not a URL") from None  # whatever it is, it may hold a secret
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{_shown(url)} is not an http:// or https:// URL")
+        if "{{" in url:
+            _check_template(url)
+        else:
+            check_url(url)
         return url
 
     @property
     def target(self) -> str:
         """The URL without user info or query, for people."""
+        return getattr(self, "_target", None) or self._own_target()
+
+    def _own_target(self) -> str:
         parts = urlsplit(self.url)
         host = parts.netloc.rpartition("@")[2]
+        if not parts.scheme:  # it begins with a placeholder
+            return parts.path.rpartition("@")[2]
         return f"{parts.scheme}://{host}{parts.path}"
 
 
@@ -116,6 +235,30 @@ def parse_server(name: str, value: ServerConfig | Mapping[str, Any]) -> ServerCo
         raise ConfigurationError(_sentence(error), server_name=name) from error
 
 
+def check_url(url: str, shown: str | None = None) -> None:
+    """Check that *url* is one that can be called; the error says *shown* instead of it.
+
+    Raises:
+        ValueError: It is not. The text never holds what may be a secret.
+    """
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises if it is not a number
+    except ValueError:
+        raise ValueError("it is not a URL") from None  # whatever it is, it may hold a secret
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{shown or _shown(url)} is not an http:// or https:// URL")
+
+
+def _check_template(url: str) -> None:
+    """Check as much of *url* as is known before its placeholders are resolved."""
+    bare = PLACEHOLDER.sub("1", url)  # good for a host, a port and a path
+    if "{{" in bare:
+        raise ValueError("'{{' in it does not begin a placeholder")
+    if not PLACEHOLDER.match(url):
+        check_url(bare, shown=_shown(url))
+
+
 def _shown(url: str) -> str:
     """Return *url* as an error may show it: not at all if it may hold a secret."""
     return "it" if "@" in url or "?" in url else repr(url)
@@ -129,4 +272,4 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     text = first["msg"].removeprefix("Value error, ")
-    return f"its configuration is wrong at {field!r}: {text}."
+    return f"its configuration is wrong{f' at {field!r}' if field else ''}: {text}."

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import TypeAlias
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
+from .._runtime.cancel import Cancellation, Watch
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
-from .._runtime.fork import after_fork_in_child
+from .._runtime.fork import after_fork_in_child, notice_fork
 from .._runtime.idle import IdleTracker
-from .._runtime.locks import assert_none_held, new_lock
-from ..client.options import CLOSE_TIMEOUT
-from ..errors import ConnectionClosed
-from ..events import ConnectionClosed as ConnectionClosedEvent
+from .._runtime.locks import new_lock
+from ..errors import ConnectionClosed, RequestCancelled
 from ..events import (
     ConnectionCreated,
     ConnectionFailed,
@@ -25,192 +23,265 @@ from ..events import (
     Event,
 )
 from ..transports.base import CallScope
-from .connection import Connection, Key
+from .connection import Connection, ConnectionOptions, Key
+from .disposal import Disposal, Entry, Lease, Removed
 
 logger = logging.getLogger(__name__)
 
-Connect: TypeAlias = Callable[[Key, CallScope], Connection]
+SWEEP_BATCH = 64  # how many are removed under one hold of the lock
 
 
-class Entry:
-    """A connection, how many borrow it, and why it is to be closed once nobody does."""
+class Maker(Protocol):
+    """Makes connections for a table. (:class:`ConnectionFactory` does.)"""
 
-    __slots__ = ("connection", "doomed", "leases")
+    def create(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Connection:
+        """Make a connection and connect it; nothing is left open if that fails."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.leases = 0
-        self.doomed: str | None = None
-
-
-class Lease:
-    """Borrows a connection for as long as it is entered; for one thread, once."""
-
-    __slots__ = ("_entry", "_key", "_scope", "_table")
-
-    def __init__(self, table: ConnectionTable, key: Key, scope: CallScope) -> None:
-        self._table = table
-        self._key = key
-        self._scope = scope
-        self._entry: Entry | None = None
-
-    def __enter__(self) -> Connection:
-        self._entry = entry = self._table.borrow(self._key, self._scope)
-        return entry.connection
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        entry, self._entry = self._entry, None
-        if entry is not None:
-            self._table.give_back(self._key, entry)
+    def lost(self, connection: Connection) -> None:
+        """Take note that a connection was found dead."""
 
 
 class _Creation:
     """A connection on its way; a teardown in the meantime dooms it, as closing the table does."""
 
-    __slots__ = ("doomed",)
+    __slots__ = ("doomed", "flight", "stop")
 
-    def __init__(self) -> None:
+    def __init__(self, flight: object) -> None:
         self.doomed = False
+        self.flight = flight
+        self.stop = Cancellation()
 
 
 class ConnectionTable:
     """Connections by owner and server: made once, lent to many, closed by whoever removes them.
 
-    A connection that is borrowed is never closed: whoever removes it leaves that to the last
-    borrower. Only :meth:`close` does not wait. Thread-safe.
+    At most one creation that is wanted is under way for a key. A connection that is borrowed is
+    not closed: whoever removes it leaves that to the last borrower, see :class:`Disposal`.
+    Thread-safe.
 
     Args:
-        connect: Makes a connection and connects it; called with no lock held.
+        maker: Makes connections; called with no lock held.
         idle_timeout: Seconds after which a connection nobody borrows has expired.
         clock: Tells the time to the idle rule.
         emit: Where events go, if anybody listens.
+        tell_reuse: Whether to tell of each reuse, too; it is nearly every call.
 
-    Lock: _lock guards _entries, _creations, _idle, _closed, and the entries' and creations' fields.
+    Lock: _lock guards _entries, _by_user, _creations, _idle, _closed, the fields of entries and
+        creations, and, handed on, the state of the disposal.
     """
 
     def __init__(
-        self, connect: Connect, *, idle_timeout: float, clock: Clock, emit: Emit | None
+        self,
+        maker: Maker,
+        *,
+        idle_timeout: float,
+        clock: Clock,
+        emit: Emit | None,
+        tell_reuse: bool = True,
     ) -> None:
-        self._connect = connect
+        self._maker = maker
         self._clock = clock
         self._emit = emit
+        self._tell_reuse = tell_reuse and emit is not None
         self._lock = new_lock("connection table")
         self._entries: dict[Key, Entry] = {}
         self._by_user: dict[str | None, dict[str, Entry]] = {}
         self._creations: dict[Key, _Creation] = {}
         self._idle: IdleTracker[Key] = IdleTracker(idle_timeout, clock.monotonic)
         self._flight: SingleFlight[Key, None] = SingleFlight()
+        self._checks: SingleFlight[Key, bool] = SingleFlight()
+        self._disposal = Disposal(clock, self._tell)
         self._closed = False
         self._at_fork = after_fork_in_child(self._forget)
 
     # -- borrowing --------------------------------------------------------------------------------
 
-    def lease(self, key: Key, scope: CallScope) -> Lease:
+    def lease(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Lease:
         """Borrow the connection *key* stands for, making it if there is none.
 
         Raises:
             ConnectionClosed: The table was closed, or the user disconnected meanwhile.
             MCPSyncError: It could not be made. Everybody who waited for it gets a copy.
         """
-        return Lease(self, key, scope)
+        return Lease(self, key, options, scope)
 
-    def get(self, key: Key, scope: CallScope) -> Connection:
+    def get(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Connection:
         """Return the connection without borrowing it; its idleness begins anew."""
-        with self.lease(key, scope) as connection:
-            return connection
+        entry = self.borrow(key, options, scope)
+        self.give_back(key, entry)
+        return entry.connection
 
-    def replace(self, key: Key, scope: CallScope) -> Connection:
-        """Close the connection there is, and return a new one. Joins nobody's attempt."""
-        self.remove([key], "replaced")
-        return self.get(key, scope)
+    def replace(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Connection:
+        """Close the connection there is, then make another and return it. (Seed: ``forceNew``.)
 
-    def borrow(self, key: Key, scope: CallScope) -> Entry:
+        It joins nobody's attempt, and nobody joins its own: one at a time for a key.
+        """
+        mine: list[Entry] = []
+
+        def anew() -> None:
+            with self._lock:
+                removed = self._pop_all_locked([key], "replaced")
+            self._disposal.dispose(removed)
+            self._create(key, options, scope, mine)
+
+        self._flight.do(key, anew, deadline=scope.deadline, cancel=scope.cancel, alone=True)
+        if not mine:
+            raise _closed(key)
+        self.give_back(key, mine[0])
+        return mine[0].connection
+
+    def borrow(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Entry:
         """Lend the connection *key* stands for; whoever has it gives it back."""
-        made = False
+        waited = False
         while True:
-            entry, dead = self._take(key)
-            if dead is not None:
-                self._dispose([(key, dead)], "dead")
+            entry, removed = self._take(key, options)
+            if removed:
+                self._dispose(removed)
             if entry is not None:
-                if not made and self._emit is not None:
-                    self._emit(ConnectionReused(key.server_name, key.user_id))
+                if entry.connection.must_check and not self._is_there(key, entry, scope):
+                    continue
+                if self._tell_reuse and not waited:
+                    self._tell(ConnectionReused(key.server_name, key.user_id))
                 return entry
             scope.deadline.check(f"waiting for a connection to {key.server_name}")
-            self._flight.do(
-                key,
-                lambda: self._create(key, scope),
-                deadline=scope.deadline,
-                cancel=scope.cancel,
-                own_affair=scope.is_to_blame_for,
-                on_join=lambda: self._tell(ConnectionJoined(key.server_name, key.user_id)),
-            )
-            made = True
+            mine = self._make_or_join(key, options, scope)
+            if mine is not None:
+                return mine
+            waited = True
 
-    def _take(self, key: Key) -> tuple[Entry | None, Entry | None]:
-        """Borrow what is there; return it, or what was there and is dead and unused."""
+    def _make_or_join(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Entry | None:
+        """Make the connection, and borrow it; or wait for whoever is making it."""
+        mine: list[Entry] = []
+        self._flight.do(
+            key,
+            lambda: self._create(key, options, scope, mine),
+            deadline=scope.deadline,
+            cancel=scope.cancel,
+            own_affair=scope.is_to_blame_for,
+            on_join=lambda: self._tell(ConnectionJoined(key.server_name, key.user_id)),
+        )
+        return mine[0] if mine else None
+
+    def borrow_existing(self, key: Key) -> Entry | None:
+        """Lend a connection if there is one that is open; never make one."""
+        notice_fork()
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or not entry.connection.is_connected:
+                return None
+            entry.leases += 1
+            self._idle.hold(key)
+            return entry
+
+    def _take(
+        self, key: Key, options: ConnectionOptions
+    ) -> tuple[Entry | None, list[Removed] | None]:
+        """Borrow what is there; or remove it, if it is not what the caller wants."""
         with self._lock:
             if self._closed:
-                raise ConnectionClosed("the manager is closed.", server_name=key.server_name)
+                raise _closed(key)
             entry = self._entries.get(key)
             if entry is None:
                 return None, None
-            if not entry.connection.is_connected and not entry.leases:
-                return None, self._pop_locked(key, "dead")
+            if self._idle.has_expired(key):
+                return None, self._pop_all_locked(self._expired_of_locked(key.user_id), "idle")
+            if entry.connection.is_stale(options):
+                return None, self._pop_all_locked([key], "stale")
+            if not entry.leases and not entry.connection.is_connected:
+                return None, self._pop_all_locked([key], "dead")
             entry.leases += 1
             self._idle.hold(key)
             return entry, None
+
+    def _expired_of_locked(self, user_id: str | None) -> list[Key]:
+        """Return what a user who was idle for too long leaves behind. [seed]"""
+        assert self._lock.locked()
+        keys = [Key(user_id, name) for name in self._by_user[user_id]]
+        return [key for key in keys if self._idle.has_expired(key)]
+
+    def _is_there(self, key: Key, entry: Entry, scope: CallScope) -> bool:
+        """Ask the server whether it is there, once for all who want to know."""
+        try:
+            there = self._checks.do(
+                key,
+                lambda: entry.connection.check(scope),
+                deadline=scope.deadline,
+                cancel=scope.cancel,
+            )
+        except BaseException:
+            self.give_back(key, entry)
+            raise
+        if there:
+            return True
+        with self._lock:
+            mine = self._entries.get(key) is entry
+            removed = self._pop_all_locked([key], "dead") if mine else []
+        self._dispose(removed)
+        self.give_back(key, entry)
+        return False
 
     def give_back(self, key: Key, entry: Entry) -> None:
         """Take a lent connection back; the last borrower of one that was removed closes it."""
         with self._lock:
             entry.leases -= 1
-            doomed = entry.doomed if entry.leases == 0 else None
-            if entry.doomed is None and self._entries.get(key) is entry:
-                self._idle.release(key)
-        if doomed is not None:
-            self._dispose([(key, entry)], doomed)
+            if entry.doomed is None:
+                if self._entries.get(key) is entry:
+                    self._idle.release(key)
+                return
+            removed = self._disposal.released_locked(entry)
+        if removed is not None:
+            self._disposal.dispose([removed])
 
     # -- making -----------------------------------------------------------------------------------
 
-    def _create(self, key: Key, scope: CallScope) -> None:
-        creation = _Creation()
+    def _create(
+        self, key: Key, options: ConnectionOptions, scope: CallScope, mine: list[Entry]
+    ) -> None:
+        """Make a connection, put it into the table, and borrow it for whoever made it."""
+        creation = _Creation(self._flight.current(key))
         with self._lock:
             if self._closed or key in self._entries:  # landed between our look and our flight
                 return
             self._creations[key] = creation
         began = self._clock.monotonic()
+        connection = self._connect(key, options, scope, creation)
+        with self._lock:  # one section, so that a teardown sees the creation or the connection
+            self._forget_creation_locked(key, creation)
+            if not creation.doomed:
+                entry = Entry(key, connection)
+                self._put_locked(key, entry)
+                mine.append(entry)
+        if not mine:
+            connection.close()
+            raise _torn_down(key)
+        seconds = self._clock.monotonic() - began
+        self._tell(ConnectionCreated(key.server_name, key.user_id, seconds))
+
+    def _connect(
+        self, key: Key, options: ConnectionOptions, scope: CallScope, creation: _Creation
+    ) -> Connection:
+        stop = creation.stop  # the caller's cancellation, or a teardown's
+        watch = Watch(scope.cancel, lambda error: stop.cancel(error.reason))
         try:
-            connection = self._connect(key, scope)
+            stoppable = CallScope(scope.deadline, stop, scope.headers)
+            return self._maker.create(key, options, stoppable)
         except BaseException as error:
             with self._lock:
                 self._forget_creation_locked(key, creation)
+                doomed = creation.doomed
             self._tell(ConnectionFailed(key.server_name, key.user_id, type(error).__name__))
+            if doomed and isinstance(error, RequestCancelled):
+                raise _torn_down(key) from error
             raise
-        with self._lock:  # one section, so that a teardown sees the creation or the connection
-            self._forget_creation_locked(key, creation)
-            wanted = not creation.doomed and not self._closed
-            if wanted:
-                self._put_locked(key, Entry(connection))
-        if not wanted:
-            connection.close()
-            raise ConnectionClosed(
-                "the user was disconnected while the connection was made.",
-                server_name=key.server_name,
-                user_id=key.user_id,
-            )
-        seconds = self._clock.monotonic() - began
-        self._tell(ConnectionCreated(key.server_name, key.user_id, seconds))
+        finally:
+            watch.end()
 
     def _put_locked(self, key: Key, entry: Entry) -> None:
         assert self._lock.locked()
         self._entries[key] = entry
         self._by_user.setdefault(key.user_id, {})[key.server_name] = entry
-        self._idle.touch(key)
+        entry.leases = 1
+        self._idle.hold(key)
 
     def _forget_creation_locked(self, key: Key, creation: _Creation) -> None:
         assert self._lock.locked()
@@ -220,20 +291,22 @@ class ConnectionTable:
     # -- removing ---------------------------------------------------------------------------------
 
     def remove(self, keys: Iterable[Key], reason: str) -> int:
-        """Remove connections, made or on their way, and close those that nobody borrows."""
+        """Remove connections, made or on their way; those that are borrowed are closed later.
+
+        Whoever waits for one on its way gets ``ConnectionClosed``; whoever comes from now on
+        starts afresh.
+        """
+        notice_fork()
         keys = list(keys)
         with self._lock:
-            for key in keys:
-                creation = self._creations.pop(key, None)
-                if creation is not None:
-                    creation.doomed = True
+            doomed = self._doom_locked(keys)
             removed = self._pop_all_locked(keys, reason)
-        for key in keys:
-            self._flight.forget(key)  # whoever comes now starts afresh
-        return self._dispose(removed, reason)
+        self._end(doomed)
+        return self._disposal.dispose(removed)
 
     def remove_user(self, user_id: str | None, reason: str) -> int:
         """Remove all the connections of a user, made or on their way."""
+        notice_fork()
         with self._lock:
             keys = [Key(user_id, name) for name in self._by_user.get(user_id, ())]
             keys += [key for key in self._creations if key.user_id == user_id]
@@ -241,32 +314,65 @@ class ConnectionTable:
 
     def sweep(self, except_user: str | None = None) -> int:
         """Close what nobody has borrowed for the idle timeout; return how many that were."""
-        with self._lock:
-            expired = [
-                key
-                for key in self._idle.expired()
-                if except_user is None or key.user_id != except_user
-            ]
-            removed = self._pop_all_locked(expired, "idle")
-        return self._dispose(removed, "idle")
+        notice_fork()
+        closed = 0
 
-    def close(self, deadline: Deadline) -> None:
-        """Close everything, borrowed or not; calls under way end. Works twice."""
+        def is_current(key: Key) -> bool:
+            return except_user is not None and key.user_id == except_user
+
+        while True:
+            with self._lock:
+                expired = self._idle.expired(SWEEP_BATCH, is_current)
+                removed = self._pop_all_locked(expired, "idle")
+                overdue = self._disposal.overdue_locked()
+            self._disposal.dispose(overdue)
+            closed += self._disposal.dispose(removed)
+            if len(expired) < SWEEP_BATCH:
+                return closed
+
+    def close(self, deadline: Deadline, reason: str = "closed") -> None:
+        """Close everything. Works twice.
+
+        Calls under way may end within three quarters of the time; then they are cut.
+        """
+        notice_fork()
         with self._lock:
             self._closed = True
-            entries, self._entries = list(self._entries.items()), {}
-            self._by_user.clear()
-            for key, _ in entries:
-                self._idle.discard(key)
-        for key, entry in entries:
-            self._close_one(key, entry, "closed", deadline.remaining())
+            doomed = self._doom_locked(list(self._creations))
+            removed = self._pop_all_locked(list(self._entries), reason)
+        self._end(doomed)
+        self._disposal.dispose(removed, deadline)
+        drained = self._disposal.drained
+        with self._lock:
+            waiting = self._disposal.wait_locked()
+        if waiting:
+            drained.wait(0.75 * deadline.remaining())
+            with self._lock:
+                overdue = self._disposal.overdue_locked(everything=True)
+            self._disposal.dispose(overdue, deadline)
 
-    def _pop_all_locked(self, keys: Iterable[Key], reason: str) -> list[tuple[Key, Entry]]:
-        popped = [(key, self._pop_locked(key, reason)) for key in keys]
-        return [(key, entry) for key, entry in popped if entry is not None]
+    def _doom_locked(self, keys: Iterable[Key]) -> list[tuple[Key, _Creation]]:
+        assert self._lock.locked()
+        doomed = []
+        for key in keys:
+            creation = self._creations.pop(key, None)
+            if creation is not None:
+                creation.doomed = True
+                doomed.append((key, creation))
+        return doomed
 
-    def _pop_locked(self, key: Key, reason: str) -> Entry | None:
-        """Take an entry out; return it if it is ours to close, not a borrower's."""
+    def _end(self, doomed: list[tuple[Key, _Creation]]) -> None:
+        for key, creation in doomed:
+            self._flight.forget(key, creation.flight)
+            creation.stop.cancel("disconnected")
+
+    def _pop_all_locked(self, keys: Iterable[Key], reason: str) -> list[Removed]:
+        """Take entries out; return those that are ours to close, not a borrower's."""
+        assert self._lock.locked()
+        popped = [self._pop_locked(key, reason) for key in keys]
+        return [removed for removed in popped if removed is not None]
+
+    def _pop_locked(self, key: Key, reason: str) -> Removed | None:
         assert self._lock.locked()
         entry = self._entries.pop(key, None)
         if entry is None:
@@ -276,25 +382,14 @@ class ConnectionTable:
         if not servers:
             del self._by_user[key.user_id]
         self._idle.discard(key)
-        if entry.leases:
-            entry.doomed = reason
-            return None
-        return entry
+        return self._disposal.removed_locked(entry, reason)
 
-    def _dispose(self, removed: list[tuple[Key, Entry]], reason: str) -> int:
-        assert_none_held("closing connections")
-        for key, entry in removed:
-            self._close_one(key, entry, reason)
-        return len(removed)
-
-    def _close_one(
-        self, key: Key, entry: Entry, reason: str, timeout: float = CLOSE_TIMEOUT
-    ) -> None:
-        try:
-            entry.connection.close(timeout=timeout)
-        except Exception:  # it is out of the table: the others have to be closed, too
-            logger.exception("closing the connection to %s failed", key.server_name)
-        self._tell(ConnectionClosedEvent(key.server_name, key.user_id, reason))
+    def _dispose(self, removed: list[Removed]) -> None:
+        """Close what was removed, and take note of what had been lost."""
+        for lost in removed:
+            if lost.reason == "dead":
+                self._maker.lost(lost.entry.connection)
+        self._disposal.dispose(removed)
 
     def _tell(self, event: Event) -> None:
         if self._emit is not None:
@@ -304,25 +399,34 @@ class ConnectionTable:
         """Have no connections: in a forked child they are the parent's, leases and all."""
         self._lock = new_lock("connection table")
         self._flight.reset()
+        self._checks.reset()
         for key in self._entries:
             self._idle.discard(key)
+        self._disposal.forget()
         self._entries, self._by_user, self._creations = {}, {}, {}
 
     # -- looking ----------------------------------------------------------------------------------
 
     def of_user(self, user_id: str | None) -> dict[str, Connection]:
         """Return the connections of a user, by server name."""
+        notice_fork()
         with self._lock:
             found = self._by_user.get(user_id, {})
             return {name: entry.connection for name, entry in found.items()}
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
     def until_next_expiry(self) -> float | None:
-        """Return the seconds until the next connection may expire, or None."""
+        """Return the seconds until the next connection may have to be closed, or None."""
+        notice_fork()
         with self._lock:
-            return self._idle.until_next()
+            times = (self._idle.until_next(), self._disposal.until_overdue_locked())
+        return min((time for time in times if time is not None), default=None)
 
     def counts(self) -> TableCounts:
         """Return how many of each there are, all at one moment."""
+        notice_fork()
         with self._lock:
             return TableCounts(
                 users=len(self._by_user),
@@ -330,19 +434,39 @@ class ConnectionTable:
                 activity=len(self._idle),
                 pending=len(self._creations),
                 leased=sum(1 for entry in self._entries.values() if entry.leases),
+                closing=self._disposal.pending_locked(),
             )
 
 
-class TableCounts:
-    """How many users, connections, activity entries, creations under way and borrowed there are."""
+def _closed(key: Key) -> ConnectionClosed:
+    return ConnectionClosed(
+        "the manager is closed.", server_name=key.server_name, user_id=key.user_id
+    )
 
-    __slots__ = ("activity", "connections", "leased", "pending", "users")
 
-    def __init__(
-        self, *, users: int, connections: int, activity: int, pending: int, leased: int
-    ) -> None:
-        self.users = users
-        self.connections = connections
-        self.activity = activity
-        self.pending = pending
-        self.leased = leased
+def _torn_down(key: Key) -> ConnectionClosed:
+    return ConnectionClosed(
+        "the user was disconnected while the connection was made.",
+        server_name=key.server_name,
+        user_id=key.user_id,
+    )
+
+
+class TableCounts(NamedTuple):
+    """How many of each there are.
+
+    Args:
+        users: With at least one connection.
+        connections: That are made.
+        activity: Entries that the idle rule has.
+        pending: Connections on their way.
+        leased: Connections that are borrowed.
+        closing: Connections that were removed and wait for their last borrower.
+    """
+
+    users: int
+    connections: int
+    activity: int
+    pending: int
+    leased: int
+    closing: int

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from .._runtime.threads import PeriodicThread
-from ..config.user import User
+from ..config import as_user
+from ..config.predicates import is_allowed_at_app_level, requires_oauth_machinery
+from ..errors import ConfigurationError
 from ..events import Emit, SweepFinished
 from ..transports.base import CallScope
-from .connection import Connection, Key
-from .table import Connect, ConnectionTable, TableCounts
+from .connection import Connection, ConnectionOptions, Key
+from .disposal import Entry
+from .factory import ConnectionFactory
+from .table import ConnectionTable, TableCounts
 
 CHECK_AT_LEAST_EVERY = 60.0  # seconds; so that a manager nobody holds is noticed to be gone
 CHECK_AT_MOST_EVERY = 0.05
@@ -26,35 +28,70 @@ class UserConnectionManager:
     connection; what is borrowed never is.
 
     Args:
-        connect: Makes a connection and connects it.
+        factory: Makes connections.
         idle_timeout: Seconds.
         clock: Tells the time to the idle rule.
         emit: Where events go, if anybody listens.
+        tell_reuse: Whether to tell of each reuse, too.
     """
 
     def __init__(
-        self, connect: Connect, *, idle_timeout: float, clock: Clock, emit: Emit | None
+        self,
+        factory: ConnectionFactory,
+        *,
+        idle_timeout: float,
+        clock: Clock,
+        emit: Emit | None,
+        tell_reuse: bool = True,
     ) -> None:
-        self._table = ConnectionTable(connect, idle_timeout=idle_timeout, clock=clock, emit=emit)
+        self._factory = factory
+        self._table = ConnectionTable(
+            factory, idle_timeout=idle_timeout, clock=clock, emit=emit, tell_reuse=tell_reuse
+        )
         self._emit = emit
         self._idle_timeout = idle_timeout
         self._sweeper = PeriodicThread("sweeper", self._sweep)
         self._at_fork = after_fork_in_child(self._sweeper.forget)
 
-    def lease(
-        self,
-        server_name: str,
-        user: User,
-        scope: CallScope,
-    ) -> AbstractContextManager[Connection]:
-        """Borrow the user's connection to a server; it is not closed before it is given back."""
+    def key_of(self, server_name: str, options: ConnectionOptions) -> Key:
+        """Return what stands for the user's connection, once it is clear that he may have one.
+
+        Raises:
+            ConfigurationError: There is no user id, the server is the application's own, or it
+                needs a sign-in and there is nothing that signs in. [seed]
+        """
+        user = as_user(options.user)
+        config = options.config
+        if config.scope == "app" and is_allowed_at_app_level(config):
+            raise ConfigurationError(
+                f"[MCP][User: {user.id}] Trying to create user-specific connection for "
+                f'app-level server "{server_name}".',
+                server_name=server_name,
+            )
+        if options.flow_manager is None and requires_oauth_machinery(config):
+            raise ConfigurationError(
+                f'[MCP][User: {user.id}] OAuth server "{server_name}" requires a flow_manager.',
+                server_name=server_name,
+            )
         self._sweeper.ensure_running()
-        return self._table.lease(Key(user.id, server_name), scope)
+        return Key(user.id, server_name)
+
+    def borrow(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Entry:
+        """Lend a connection; whoever has it gives it back with :meth:`give_back`."""
+        return self._table.borrow(key, options, scope)
+
+    def borrow_existing(self, key: Key) -> Entry | None:
+        """Lend a connection if there is one that is open; never make one."""
+        return self._table.borrow_existing(key)
+
+    def give_back(self, key: Key, entry: Entry) -> None:
+        """Take a lent connection back."""
+        self._table.give_back(key, entry)
 
     def get_user_connection(
         self,
         server_name: str,
-        user: User,
+        options: ConnectionOptions,
         scope: CallScope,
         *,
         force_new: bool = False,
@@ -63,15 +100,21 @@ class UserConnectionManager:
 
         Args:
             server_name: The server.
-            user: Whose.
+            options: Whose, and from what.
             scope: Its deadline and cancellation end this caller's wait.
-            force_new: Close the one there is, and make another.
+            force_new: Forget what failed lately, close the one there is, and make another. Such
+                an attempt joins nobody's, is joined by nobody, and is one at a time for a user
+                and server.
+
+        Raises:
+            ConfigurationError: See :meth:`key_of`.
+            MCPSyncError: It could not be made.
         """
-        self._sweeper.ensure_running()
-        key = Key(user.id, server_name)
-        if force_new:
-            return self._table.replace(key, scope)
-        return self._table.get(key, scope)
+        key = self.key_of(server_name, options)
+        if not force_new:
+            return self._table.get(key, options, scope)
+        self._factory.clear_cooldown(server_name, key.user_id)
+        return self._table.replace(key, options, scope)
 
     def get_user_connections(self, user_id: str) -> dict[str, Connection]:
         """Return the connections of a user, by server name."""

@@ -16,6 +16,7 @@ from mcpsync.testing.clock import FakeClock
 from mcpsync.transports.base import CallScope
 from support.threads import Gate, outcome, start, wait_until
 
+OPTIONS: Any = object()
 ADA = Key("ada", "crm")
 BOB = Key("bob", "crm")
 
@@ -28,6 +29,15 @@ class Thing:
         self.number = number
         self.is_connected = True
         self.closed = 0
+        self.busy = False
+        self.must_check = False
+        self.made_from: Any = None
+
+    def is_stale(self, options: Any) -> bool:
+        return options is not self.made_from
+
+    def check(self, scope: CallScope) -> bool:
+        return True
 
     def close(self, timeout: float = 0.0) -> None:
         self.closed += 1
@@ -41,13 +51,18 @@ class Maker:
         self.made: list[Thing] = []
         self.calls = 0
         self.before: Callable[[], Any] = lambda: None
+        self.lost_ones: list[Any] = []
 
-    def __call__(self, key: Key, scope: CallScope) -> Any:
+    def create(self, key: Key, options: Any, scope: CallScope) -> Any:
         self.calls += 1
         self.before()
         thing = Thing(key, len(self.made))
+        thing.made_from = options
         self.made.append(thing)
         return thing
+
+    def lost(self, connection: Any) -> None:
+        self.lost_ones.append(connection)
 
 
 @pytest.fixture
@@ -78,7 +93,7 @@ def soon(seconds: float = 10.0, cancel: Cancellation | None = None) -> CallScope
 
 
 def get(table: ConnectionTable, key: Key = ADA, scope: CallScope | None = None) -> Any:
-    return table.get(key, scope or soon())
+    return table.get(key, OPTIONS, scope or soon())
 
 
 def names(told: list[Any]) -> list[str]:
@@ -149,7 +164,7 @@ def test_a_joiner_is_cancelled_alone(table: ConnectionTable, make: Maker) -> Non
     leader = start(get, table)
     gate.wait_reached()
     cancel = Cancellation()
-    joiner = start(table.get, ADA, soon(cancel=cancel))
+    joiner = start(table.get, ADA, OPTIONS, soon(cancel=cancel))
     wait_until(lambda: table._flight.joined == 1)
     cancel.cancel()
     assert isinstance(outcome(joiner), RequestCancelled)
@@ -178,7 +193,7 @@ def test_use_begins_the_idleness_anew(table: ConnectionTable, clock: FakeClock) 
 
 
 def test_a_leased_connection_is_never_swept(table: ConnectionTable, clock: FakeClock) -> None:
-    with table.lease(ADA, soon()) as thing:
+    with table.lease(ADA, OPTIONS, soon()) as thing:
         clock.advance(10_000)
         assert table.sweep() == 0
         assert thing.is_connected
@@ -197,8 +212,8 @@ def test_the_sweep_leaves_the_current_user_alone(table: ConnectionTable, clock: 
 
 
 def test_a_disconnect_waits_for_the_last_borrower(table: ConnectionTable, make: Maker) -> None:
-    with table.lease(ADA, soon()):
-        with table.lease(ADA, soon()):
+    with table.lease(ADA, OPTIONS, soon()):
+        with table.lease(ADA, OPTIONS, soon()):
             table.remove([ADA], "disconnected")
             assert table.counts().connections == 0
         assert make.made[0].closed == 0
@@ -208,7 +223,7 @@ def test_a_disconnect_waits_for_the_last_borrower(table: ConnectionTable, make: 
 def test_after_a_disconnect_the_next_caller_gets_another(
     table: ConnectionTable, make: Maker
 ) -> None:
-    with table.lease(ADA, soon()) as old:
+    with table.lease(ADA, OPTIONS, soon()) as old:
         table.remove([ADA], "disconnected")
         assert get(table) is not old
     assert [thing.closed for thing in make.made] == [1, 0]
@@ -256,7 +271,7 @@ def test_replacing_closes_the_old_one_before_the_new_is_made(
 ) -> None:
     old = get(table)
     make.before = lambda: pytest.fail("the old one is open") if not old.closed else None
-    assert table.replace(ADA, soon()).number == 1
+    assert table.replace(ADA, OPTIONS, soon()).number == 1
 
 
 def test_removing_one_of_two_keeps_the_user(table: ConnectionTable) -> None:
@@ -275,9 +290,9 @@ def test_a_user_who_disconnects_leaves_no_entry_behind(table: ConnectionTable) -
     assert (counts.users, counts.connections, counts.activity) == (0, 0, 0)
 
 
-def test_close_does_not_wait_for_borrowers(table: ConnectionTable, make: Maker) -> None:
-    with table.lease(ADA, soon()):
-        table.close(Deadline(10))
+def test_close_waits_for_borrowers_not_for_ever(table: ConnectionTable, make: Maker) -> None:
+    with table.lease(ADA, OPTIONS, soon()):
+        table.close(Deadline(0.1))
         assert make.made[0].closed == 1
     assert make.made[0].closed == 1
 
@@ -341,7 +356,7 @@ def test_a_leader_who_is_cancelled_leaves_his_place_to_a_joiner(
 
 def test_counts_tell_what_is_there(table: ConnectionTable, make: Maker) -> None:
     get(table, BOB)
-    with table.lease(ADA, soon()):
+    with table.lease(ADA, OPTIONS, soon()):
         counts = table.counts()
         assert (counts.users, counts.connections, counts.leased) == (2, 2, 1)
         assert counts.activity == 2
@@ -357,7 +372,7 @@ def test_a_table_without_idle_rule_sweeps_nothing(make: Maker, clock: FakeClock)
 
 OPERATIONS: dict[str, Callable[[ConnectionTable, FakeClock], Any]] = {
     "get": lambda table, clock: get(table),
-    "replace": lambda table, clock: table.replace(ADA, soon()),
+    "replace": lambda table, clock: table.replace(ADA, OPTIONS, soon()),
     "remove": lambda table, clock: table.remove([ADA], "disconnected"),
     "remove_user": lambda table, clock: table.remove_user("ada", "disconnected"),
     "sweep": lambda table, clock: (clock.advance(900), table.sweep()),
@@ -380,8 +395,15 @@ def test_whatever_happens_while_a_connection_is_made_the_invariants_hold(
 
     def meanwhile() -> None:
         while inside:
+            before, calls = table._flight.joined + table._flight.waited, make.calls
             others.append(start(OPERATIONS[inside.pop(0)], table, clock))
-            wait_until(lambda: others[-1].done() or table._flight.joined or make.calls > 1)
+            wait_until(
+                lambda: (
+                    others[-1].done()
+                    or table._flight.joined + table._flight.waited > before
+                    or make.calls > calls
+                )
+            )
 
     make.before = meanwhile
     first = outcome(start(get, table))

@@ -1,0 +1,57 @@
+"""What every call of a manager takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+from ..client.options import DEFAULT_TIMEOUT, CallOptions, checked_timeout
+
+if TYPE_CHECKING:
+    from .request_scope import RequestScope
+
+
+class ConnectOptions(TypedDict, total=False):
+    """What a connection for one caller may be made from, besides its server's configuration.
+
+    Attributes:
+        custom_user_vars: The user's values for the variables that the configuration declares.
+        request_body: Fields of the request this call belongs to: what ``{{BODY_…}}`` stands for.
+        request_scope: The request's connections, for a call from another thread than the one
+            that is in ``with manager.request_scope(…)``.
+        connection_timeout: Seconds connecting may take; the configuration's by default.
+    """
+
+    custom_user_vars: Mapping[str, str] | None
+    request_body: Mapping[str, Any] | None
+    request_scope: RequestScope | None
+    connection_timeout: float | None
+
+
+class ManagerOptions(CallOptions, ConnectOptions, total=False):
+    """What every call of a manager takes: :class:`CallOptions` and :class:`ConnectOptions`."""
+
+
+class Parted(NamedTuple):
+    """The options of a call, parted by whom they concern."""
+
+    call: CallOptions
+    custom_user_vars: Mapping[str, str] | None = None
+    request_body: Mapping[str, Any] | None = None
+    request_scope: RequestScope | None = None
+    connection_timeout: float | None = None
+
+
+def part(options: ManagerOptions) -> Parted:
+    """Part what belongs to the call from what belongs to the connection.
+
+    Raises:
+        ConfigurationError: *connection_timeout* is not a positive number.
+    """
+    if not options:
+        return Parted({})
+    call: dict[str, Any] = dict(options)
+    taken = {name: call.pop(name) for name in ConnectOptions.__annotations__ if name in call}
+    if taken.get("connection_timeout") is not None:
+        taken["connection_timeout"] = checked_timeout(taken["connection_timeout"], DEFAULT_TIMEOUT)
+    return Parted(CallOptions(**call), **taken)  # type: ignore[typeddict-item]

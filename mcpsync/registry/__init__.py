@@ -1,0 +1,5 @@
+"""What servers exist."""
+
+from .registry import ServersRegistry
+
+__all__ = ["ServersRegistry"]
