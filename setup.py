@@ -17,9 +17,10 @@ INSTALL_REQUIRES = [
     "mcp-types>=2.3,<3",
 ]
 YAML = ["pyyaml>=6"]
+PROMETHEUS = ["prometheus-client>=0.20"]
 CLI = ["click>=8.1", "rich>=13", *YAML]
-TEST = ["pytest>=9", "responses>=0.25", "hypothesis>=6.100", "flask>=3", *CLI]
-LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-PyYAML"]
+TEST = ["pytest>=9", "responses>=0.25", "hypothesis>=6.100", "flask>=3", *CLI, *PROMETHEUS]
+LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-PyYAML", *PROMETHEUS]
 
 setup(
     name="mcpsync",
@@ -55,7 +56,8 @@ setup(
     extras_require={
         "yaml": YAML,
         "cli": CLI,
-        "all": CLI,
+        "prometheus": PROMETHEUS,
+        "all": [*CLI, *PROMETHEUS],
         "test": TEST,
         "lint": LINT,
     },

@@ -47,11 +47,14 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import events
+    from ._runtime.breaker import BreakerPolicy
     from ._runtime.cancel import Cancellation
     from .auth import BearerAuth
     from .client import Client
     from .config import HttpServerConfig, ServerConfig, User
     from .config import StdioServerConfig as StdioServerParameters
+    from .connections import RequestScope
+    from .connections.discovery import ToolDiscovery
     from .http import Limits
     from .manager import MCPManager
     from .parsers import format_tool_content
@@ -60,6 +63,7 @@ __all__ = [
     "AuthError",
     "AuthorizationRequired",
     "BearerAuth",
+    "BreakerPolicy",
     "Cancellation",
     "CircuitOpen",
     "Client",
@@ -84,6 +88,7 @@ __all__ = [
     "RateLimited",
     "RefusedError",
     "RequestCancelled",
+    "RequestScope",
     "RequestTimeout",
     "ResponseTooLarge",
     "ServerConfig",
@@ -91,6 +96,7 @@ __all__ = [
     "ServerNotFound",
     "SessionExpired",
     "StdioServerParameters",
+    "ToolDiscovery",
     "TransportError",
     "UnsupportedProtocolVersion",
     "User",
@@ -102,13 +108,16 @@ __all__ = [
 
 _LAZY = {
     "BearerAuth": ("auth", "BearerAuth"),
+    "BreakerPolicy": ("_runtime.breaker", "BreakerPolicy"),
     "Cancellation": ("_runtime.cancel", "Cancellation"),
     "Client": ("client", "Client"),
     "HttpServerConfig": ("config", "HttpServerConfig"),
     "Limits": ("http", "Limits"),
     "MCPManager": ("manager", "MCPManager"),
+    "RequestScope": ("connections", "RequestScope"),
     "ServerConfig": ("config", "ServerConfig"),
     "StdioServerParameters": ("config", "StdioServerConfig"),
+    "ToolDiscovery": ("connections.discovery", "ToolDiscovery"),
     "User": ("config", "User"),
     "format_tool_content": ("parsers", "format_tool_content"),
 }

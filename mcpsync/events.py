@@ -77,7 +77,12 @@ class ConnectionClosed(Event):
 
 @dataclass(frozen=True, slots=True)
 class BreakerOpened(Event):
-    """Connecting failed too often: nobody tries again for *seconds*; *cause* says what it was."""
+    """Connecting failed too often, or the server asked for patience: nobody tries for a while.
+
+    Attributes:
+        seconds: How long.
+        cause: The name of the last exception's class, or a few words.
+    """
 
     seconds: float
     cause: str

@@ -26,6 +26,7 @@ OWN = {
     "ServerExited": {"returncode": -9, "stderr_tail": "killed"},
     "ResponseTooLarge": {"limit": 1000},
     "UnsupportedProtocolVersion": {"supported": ("2099-01-01",)},
+    "CircuitOpen": {"retry_after": 30.0},
     "RequestTimeout": {"timeout": 0.5},
     "InputRequired": {"result": {"resultType": "input_required"}},
     "MCPError": {"code": -32602, "data": {"x": [1]}, "status": 400},
@@ -109,6 +110,7 @@ def test_an_error_knows_nothing_until_it_is_told(cls):
 
 
 RETRYABLE = {
+    "CircuitOpen",
     "ConnectError",
     "ConnectTimeout",
     "ConnectionLost",
@@ -233,7 +235,7 @@ TREE = drawn()
 
 def test_the_docstring_draws_every_class_and_every_class_it_draws_exists():
     assert set(TREE) == {cls.__name__ for cls in ALL}
-    assert len(ALL) == 27
+    assert len(ALL) == 28
 
 
 @each_class

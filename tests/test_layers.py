@@ -20,6 +20,7 @@ FLOORS = [
     {"auth"},
     {"session"},
     {"client"},
+    {"parsers"},
     {"connections"},
     {"registry"},
     {"manager"},
@@ -39,6 +40,7 @@ ONLY_IN = {
     "django": {"integrations"},
     "click": {"cli"},
     "rich": {"cli"},
+    "prometheus_client": {"observability"},
 }
 SANS_IO = {"protocol", "config", "events"}
 NO_IO = {"socket", "ssl", "select", "threading", "time", "subprocess", "http", "queue"}
@@ -123,6 +125,7 @@ def test_no_import_runs_upward_and_every_dependency_is_where_it_belongs():
         ("mcpsync.client.client", "import requests", "only http may import requests"),
         ("mcpsync.cli.main", "from urllib3.util import Url", "only http may import urllib3"),
         ("mcpsync.testing.server", "import requests.auth", "only http may import requests"),
+        ("mcpsync.manager", "import prometheus_client", "only observability may import"),
         ("mcpsync.transports.http", "import sseclient", "only protocol may import sseclient"),
         ("mcpsync.protocol.sse", "import time", "protocol does no I/O"),
         ("mcpsync.protocol.sse", "from threading import Lock", "protocol does no I/O"),

@@ -14,7 +14,9 @@ PUBLIC = [
     "AuthError",
     "AuthorizationRequired",
     "BearerAuth",
+    "BreakerPolicy",
     "Cancellation",
+    "CircuitOpen",
     "Client",
     "ConfigurationError",
     "ConnectError",
@@ -37,6 +39,7 @@ PUBLIC = [
     "RateLimited",
     "RefusedError",
     "RequestCancelled",
+    "RequestScope",
     "RequestTimeout",
     "ResponseTooLarge",
     "ServerConfig",
@@ -44,12 +47,14 @@ PUBLIC = [
     "ServerNotFound",
     "SessionExpired",
     "StdioServerParameters",
+    "ToolDiscovery",
     "TransportError",
     "UnsupportedProtocolVersion",
     "User",
     "__version__",
     "errors",
     "events",
+    "format_tool_content",
 ]
 CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(mcpsync, name))]
 
@@ -78,15 +83,26 @@ CLIENT = {
 MANAGER = {
     "call_tool",
     "check_idle_connections",
+    "clear_cooldown",
     "close",
     "connection",
     "disconnect_user_connection",
     "disconnect_user_connections",
+    "discover_server_tools",
+    "format_instructions_for_context",
     "from_yaml",
+    "get_app_tool_functions",
+    "get_connection",
     "get_connection_stats",
+    "get_instructions",
+    "get_server_tool_functions",
     "get_user_connection",
     "get_user_connections",
+    "on_tools_changed",
+    "registry",
+    "request_scope",
     "server_names",
+    "stats",
 }
 
 
@@ -116,6 +132,7 @@ def test_any_other_name_is_an_attribute_error_that_says_so(name):
         ("BearerAuth", "mcpsync.auth"),
         ("Cancellation", "mcpsync._runtime.cancel"),
         ("Limits", "mcpsync.http"),
+        ("format_tool_content", "mcpsync.parsers"),
         ("MCPSyncError", "mcpsync.errors"),
     ],
 )

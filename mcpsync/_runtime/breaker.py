@@ -18,7 +18,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a breaker opens, and for how long. All times are in seconds. (the seed's MCP_CB_*)
+    """When a breaker opens, and for how long (the seed's ``MCP_CB_…``). Times are in seconds.
 
     Attributes:
         max_cycles: So many lost connections ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import threading
 import weakref
@@ -99,7 +100,13 @@ _Bell: TypeAlias = "queue.SimpleQueue[None]"
 
 def _ringing(owner: PeriodicThread, bell: _Bell) -> weakref.ref[PeriodicThread]:
     """Return a reference to *owner* that rings *bell* when the owner is collected."""
-    return weakref.ref(owner, lambda _: bell.put(None))
+    process = os.getpid()
+
+    def ring(_: object) -> None:
+        if os.getpid() == process:  # in a forked child nobody waits at the parent's bell
+            bell.put(None)
+
+    return weakref.ref(owner, ring)
 
 
 def _run_periodically(

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from .._runtime.deadline import Deadline
 from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, parse_server
+from ..config.placeholders import resolve
 from ..errors import ConfigurationError, MCPSyncError
 from ..http import Limits
 from ..http.settings import Auth, Session
@@ -68,6 +69,8 @@ class Client:
 
     Raises:
         ConfigurationError: One of the arguments is not usable. Nothing is started.
+        PlaceholderError: The configuration has ``{{NAME}}`` in it: who fills those in is
+            :class:`~mcpsync.MCPManager`.
     """
 
     def __init__(
@@ -94,6 +97,9 @@ class Client:
                 f"not {mode!r}."
             )
         self.server_name = server_name if server_name is not None else config.target
+        config = resolve(  # nothing is filled in here: a placeholder that is left is refused
+            config, user=None, custom_user_vars=None, body=None, server_name=self.server_name
+        )
         self.user_id: str | None = None
         self._limits = limits if limits is not None else Limits()
         given = timeout if timeout is not None else read_timeout_seconds

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -79,7 +80,7 @@ class OboConfig(BaseModel):
 
     model_config = _STRICT
 
-    scopes: str = Field(min_length=1, pattern=r"\S")
+    scopes: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class _ServerConfigBase(BaseModel):

@@ -505,3 +505,224 @@ def test_a_forked_child_does_not_wait_for_its_parents_flight(flight, lead, in_ch
 
     assert in_child(in_the_child) == "child's"
     call.go.set()
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def come(flight, spawn, wait_until):
+    """Have threads come that have to wait for a flight; return their futures once they do."""
+
+    def come(call, callers=1, **options):
+        options = {"deadline": FOR_EVER, **options}
+        expected = flight.waited + callers
+        futures = [spawn(flight.do, KEY, call, **options) for _ in range(callers)]
+        wait_until(lambda: flight.waited == expected)
+        return futures
+
+    return come
+
+
+@pytest.fixture
+def lead_alone(flight, spawn):
+    """Have a thread fly *call* alone; return its future once the call has begun."""
+
+    def lead_alone(call):
+        leader = spawn(flight.do, KEY, call, deadline=FOR_EVER, alone=True)
+        assert call.began.wait(20)
+        return leader
+
+    return lead_alone
+
+
+def test_whoever_flies_alone_with_nobody_there_waits_for_nobody(flight):
+    assert flight.do(KEY, lambda: "mine", deadline=Deadline(0), alone=True) == "mine"
+    assert (flight.joined, flight.waited, len(flight)) == (0, 0, 0)
+
+
+def test_whoever_flies_alone_joins_nobody_and_leads_when_the_other_has_landed(flight, lead, come):
+    theirs, mine = Call("theirs"), Call("mine")
+    mine.go.set()
+    leader, (alone,) = lead(theirs), come(mine, alone=True)
+    assert mine.threads == []
+    theirs.go.set()
+    assert (value(leader), value(alone)) == ("theirs", "mine")
+    assert flight.joined == 0
+    assert len(flight) == 0
+
+
+@pytest.mark.parametrize("outcome", [ConnectError("refused."), KeyboardInterrupt()])
+def test_whoever_flies_alone_ignores_how_the_other_ended(lead, come, outcome):
+    theirs, mine = Call(outcome), Call("mine")
+    mine.go.set()
+    leader, (alone,) = lead(theirs), come(mine, alone=True)
+    theirs.go.set()
+    assert failure(leader) is outcome
+    assert value(alone) == "mine"
+
+
+def test_nobody_joins_whoever_flies_alone(flight, lead_alone, come):
+    mine, theirs = Call("mine"), Call("theirs")
+    theirs.go.set()
+    alone, others = lead_alone(mine), come(theirs, 8)
+    assert theirs.threads == []
+    theirs._outcomes *= 8
+    mine.go.set()
+    assert value(alone) == "mine"
+    assert [value(other) for other in others] == ["theirs"] * 8
+    assert flight.waited >= 8
+    assert len(flight) == 0
+
+
+def test_those_who_waited_for_whoever_flies_alone_share_a_flight(
+    flight, lead_alone, come, wait_until
+):
+    mine, theirs = Call("mine"), Call("theirs")
+    alone, others = lead_alone(mine), come(theirs, 8)
+    mine.go.set()
+    value(alone)
+    wait_until(lambda: flight.joined == 7)
+    theirs.go.set()
+    assert [value(other) for other in others] == ["theirs"] * 8
+    assert len(theirs.threads) == 1
+
+
+def test_an_error_of_whoever_flies_alone_is_his_alone(lead_alone, come):
+    error = ConnectError("refused.")
+    mine, theirs = Call(error), Call("theirs")
+    theirs.go.set()
+    alone, (other,) = lead_alone(mine), come(theirs)
+    mine.go.set()
+    assert failure(alone) is error
+    assert value(other) == "theirs"
+
+
+def test_those_who_fly_alone_do_so_one_after_the_other(lead_alone, come, wait_until):
+    first, inside, most = Call("first"), [], []
+
+    def call():
+        inside.append(threading.get_ident())
+        most.append(len(inside))
+        threading.Event().wait(0.001)
+        inside.remove(threading.get_ident())
+        return threading.get_ident()
+
+    leader, others = lead_alone(first), come(call, 8, alone=True)
+    first.go.set()
+    assert value(leader) == "first"
+    assert len({value(other) for other in others}) == 8
+    assert most == [1] * 8
+
+
+def test_whoever_waits_is_not_told_that_he_joined(lead_alone, come):
+    mine = Call("mine")
+    alone, (other,) = lead_alone(mine), come(lambda: "theirs", on_join=pytest.fail)
+    mine.go.set()
+    assert (value(alone), value(other)) == ("mine", "theirs")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("make_cancel", [lambda: None, Cancellation], ids=["bare", "cancellable"])
+def test_a_deadline_ends_the_wait_for_a_flight_that_one_has_no_part_in(
+    flight, lead_alone, come, alone, make_cancel
+):
+    theirs, mine = Call("theirs"), Call("mine")
+    leader = lead_alone(theirs)
+    (waiting,) = come(mine, alone=alone, deadline=Deadline(0.01), cancel=make_cancel())
+    assert str(failure(waiting)) == (
+        "timed out after 0.01 s waiting for a connection another caller is making."
+    )
+    assert not leader.done()
+    theirs.go.set()
+    assert value(leader) == "theirs"
+    assert mine.threads == []
+    assert len(flight) == 0
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_cancellation_ends_the_wait_for_a_flight_that_one_has_no_part_in(lead_alone, come, alone):
+    theirs, mine, cancel = Call("theirs"), Call("mine"), Cancellation()
+    leader, (waiting,) = lead_alone(theirs), come(mine, alone=alone, cancel=cancel)
+    cancel.cancel("user left")
+    assert isinstance(failure(waiting), RequestCancelled)
+    assert cancel._wakers == []
+    assert not leader.done()
+    theirs.go.set()
+    assert value(leader) == "theirs"
+    assert mine.threads == []
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_after_forgetting_a_lone_flight_the_next_caller_starts_afresh(flight, lead_alone, alone):
+    old = Call("old")
+    old_leader = lead_alone(old)
+    assert flight.forget(KEY) is True
+    assert flight.do(KEY, lambda: "new", deadline=FOR_EVER, alone=alone) == "new"
+    assert flight.waited == 0
+    old.go.set()
+    assert value(old_leader) == "old"
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_whoever_waited_for_a_flight_that_is_forgotten_waits_no_longer(
+    flight, lead_alone, come, alone
+):
+    old = Call("old")
+    old_leader, (waiting,) = lead_alone(old), come(lambda: "new", alone=alone)
+    flight.forget(KEY)
+    assert value(waiting) == "new"
+    assert not old_leader.done()
+    old.go.set()
+    assert value(old_leader) == "old"
+
+
+def test_whoever_joined_a_flight_that_is_forgotten_gets_its_outcome_while_others_go_on(
+    flight, take_off, come
+):
+    old = Call("old")
+    old_leader, joiner = take_off(old)
+    (alone,) = come(lambda: "new", alone=True)
+    flight.forget(KEY)
+    assert value(alone) == "new"
+    assert not joiner.done()
+    old.go.set()
+    assert (value(old_leader), value(joiner)) == ("old", "old")
+
+
+def test_a_lone_flight_is_visible_while_it_lasts(flight, lead_alone):
+    call = Call("mine")
+    leader = lead_alone(call)
+    assert KEY in flight
+    call.go.set()
+    value(leader)
+    assert KEY not in flight
+
+
+@pytest.mark.usefixtures("frequent_switches")
+@pytest.mark.parametrize("seed", range(20))
+def test_however_they_come_one_flies_at_a_time_and_everybody_is_answered(flight, spawn, seed):
+    inside, most, at_once = [], [], threading.Barrier(12)
+
+    def call():
+        me = object()
+        inside.append(me)
+        most.append(len(inside))
+        inside.remove(me)
+        return me
+
+    def one(number):
+        at_once.wait(20)
+        return [
+            flight.do(KEY, call, deadline=Deadline(20), alone=(number + seed + turn) % 3 == 0)
+            for turn in range(10)
+        ]
+
+    futures = [spawn(one, number) for number in range(12)]
+    answers = [value(future) for future in futures]
+    assert max(most) == 1
+    for number, answer in enumerate(answers):
+        for turn, me in enumerate(answer):
+            if (number + seed + turn) % 3 == 0:  # his own, and nobody else's
+                assert sum(other.count(me) for other in answers) == 1
+    assert len(flight) == 0

@@ -423,3 +423,15 @@ def test_a_command_is_named_in_errors_and_its_environment_is_not():
         client.connect()
     assert "no-such-command" in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        mcpsync.HttpServerConfig(url="https://crm.example.com/{{USER_ID}}"),
+        mcpsync.StdioServerParameters(command="crm", args=["--user={{USER_ID}}"]),
+    ],
+)
+def test_a_placeholder_that_nobody_fills_in_is_refused_and_never_sent(config):
+    with pytest.raises(mcpsync.PlaceholderError, match="USER_ID"):
+        mcpsync.Client(config)

@@ -77,6 +77,19 @@ def test_a_configuration_made_in_code_is_not_expanded():
     assert load_servers({"crm": config}, environment={})["crm"].headers == {"X": "${MISSING}"}
 
 
+@pytest.mark.parametrize("maker", [{"source": "user"}, {"db_id": "7"}])
+def test_what_a_user_made_does_not_read_our_environment(maker):
+    servers = {"crm": {"url": URL, "headers": {"X": "${TOKEN}"}, **maker}}
+    loaded = load_servers(servers, environment={"TOKEN": "s3cret"})
+    assert loaded["crm"].headers == {"X": "${TOKEN}"}
+
+
+@pytest.mark.parametrize("source", ["yaml", "config"])
+def test_what_the_operator_keeps_in_a_database_reads_it(source):
+    servers = {"crm": {"url": "${URL}", "source": source, "db_id": "7"}}
+    assert load_servers(servers, environment={"URL": URL})["crm"].url == URL
+
+
 @pytest.mark.parametrize("name", ["", 7, None, ("a",), True])
 def test_a_servers_name_is_a_non_empty_string(name):
     with pytest.raises(ConfigurationError, match="name must be a non-empty string") as caught:

@@ -4,14 +4,37 @@ import json
 import logging
 import math
 import traceback
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
 
-from mcpsync.config import HttpServerConfig, StdioServerConfig, parse_server
+from mcpsync.config import (
+    CustomUserVar,
+    HttpServerConfig,
+    OboConfig,
+    StdioServerConfig,
+    parse_server,
+)
 from mcpsync.errors import ConfigurationError, MCPSyncError
 
 URL = "https://crm.example.com/mcp"
+COMMON = {
+    "title": None,
+    "description": None,
+    "timeout": None,
+    "connect_timeout": 30.0,
+    "startup": True,
+    "scope": None,
+    "server_instructions": False,
+    "requires_oauth": None,
+    "oauth": None,
+    "custom_user_vars": {},
+    "source": None,
+    "db_id": None,
+    "updated_at": None,
+    "inspection_failed": False,
+}
 
 # -- what is taken ---------------------------------------------------------------------------------
 
@@ -23,10 +46,8 @@ def test_a_url_is_a_server_to_call():
         "type": "streamable-http",
         "url": URL,
         "headers": {},
-        "title": None,
-        "description": None,
-        "timeout": None,
-        "connect_timeout": 30.0,
+        "obo": None,
+        **COMMON,
     }
 
 
@@ -39,10 +60,8 @@ def test_a_command_is_a_server_to_start():
         "args": (),
         "env": None,
         "cwd": None,
-        "title": None,
-        "description": None,
-        "timeout": None,
-        "connect_timeout": 30.0,
+        "obo": None,
+        **COMMON,
     }
 
 
@@ -58,7 +77,25 @@ def test_a_command_is_a_server_to_start():
         ({"url": URL, "timeout": math.inf}, {"timeout": math.inf}),
         ({"url": URL, "connect_timeout": 0.5}, {"connect_timeout": 0.5}),
         ({"url": URL, "title": "CRM", "description": "x"}, {"title": "CRM", "description": "x"}),
+        ({"url": URL, "startup": False}, {"startup": False}),
+        ({"url": URL, "scope": "app"}, {"scope": "app"}),
+        ({"url": URL, "scope": "user"}, {"scope": "user"}),
+        ({"url": URL, "server_instructions": True}, {"server_instructions": True}),
+        ({"url": URL, "server_instructions": "true"}, {"server_instructions": "true"}),
+        ({"url": URL, "requires_oauth": False}, {"requires_oauth": False}),
+        ({"url": URL, "oauth": {"any": ["thing"]}}, {"oauth": {"any": ["thing"]}}),
+        ({"url": URL, "obo": {"scopes": "a b"}}, {"obo": OboConfig(scopes="a b")}),
+        ({"url": URL, "source": "user", "db_id": "7"}, {"source": "user", "db_id": "7"}),
+        ({"url": URL, "inspection_failed": True}, {"inspection_failed": True}),
+        ({"url": URL, "updated_at": 7}, {"updated_at": 7.0}),
+        ({"url": URL, "updated_at": datetime(1970, 1, 2, tzinfo=UTC)}, {"updated_at": 86400.0}),
+        (
+            {"url": URL, "custom_user_vars": {"KEY": {"title": "Key"}, "a-b.c": {}}},
+            {"custom_user_vars": {"KEY": CustomUserVar(title="Key"), "a-b.c": CustomUserVar()}},
+        ),
         ({"command": "x", "type": "stdio"}, {"command": "x"}),
+        ({"command": "x", "args": ["{{USER_ID}}"]}, {"args": ("{{USER_ID}}",)}),
+        ({"command": "x", "obo": None}, {"obo": None}),
         ({"command": "x", "args": ["a", "b"]}, {"args": ("a", "b")}),
         ({"command": "x", "env": {"A": "1"}, "cwd": "/tmp"}, {"env": {"A": "1"}, "cwd": "/tmp"}),
     ],
@@ -80,6 +117,25 @@ def test_what_is_written_is_what_is_read(written, read):
 )
 def test_any_http_url_is_taken_as_it_is(url):
     assert parse_server("crm", {"url": url}).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://{{HOST}}/mcp",
+        "https://{{HOST}}:{{PORT}}/mcp",
+        "https://{{SUB}}.example.com/{{BODY_CONVERSATIONID}}?u={{USER_ID}}",
+        "https://u:{{KEY}}@example.com/",
+        "{{BASE}}/mcp",
+        "{{URL}}",
+    ],
+)
+def test_a_url_may_have_placeholders(url):
+    assert parse_server("crm", {"url": url}).url == url
+
+
+def test_the_values_of_a_variable_are_secrets_unless_it_says_otherwise():
+    assert CustomUserVar().sensitive
 
 
 @pytest.mark.parametrize(
@@ -144,6 +200,31 @@ MISTAKES = [
     ({"command": "x", "cwd": 1}, "cwd", "valid string"),
     ({"command": "x", "headers": {}}, "headers", "not permitted"),
     ({"command": "x", "type": "http"}, "type", "'stdio'"),
+    ({"url": URL, "startup": "later"}, "startup", "valid boolean"),
+    ({"url": URL, "startup": None}, "startup", "valid boolean"),
+    ({"url": URL, "scope": "request"}, "scope", "'app' or 'user'"),
+    ({"url": URL, "source": "admin"}, "source", "'yaml', 'config' or 'user'"),
+    ({"url": URL, "oauth": "x"}, "oauth", "valid"),
+    ({"url": URL, "updated_at": "yesterday"}, "updated_at", "valid number"),
+    ({"url": URL, "updated_at": math.nan}, "updated_at", "finite number"),
+    ({"url": URL, "updated_at": datetime(2026, 1, 1)}, "updated_at", "without a time zone"),
+    ({"url": URL, "custom_user_vars": ["KEY"]}, "custom_user_vars", "valid"),
+    ({"url": URL, "custom_user_vars": {"K": {"x": 1}}}, "custom_user_vars.K.x", "not permitted"),
+    ({"url": URL, "custom_user_vars": {"a b": {}}}, "custom_user_vars.a b.[key]", "letters"),
+    ({"url": URL, "obo": {}}, "obo.scopes", "Field required"),
+    ({"url": URL, "obo": {"scopes": ""}}, "obo.scopes", "at least 1 character"),
+    ({"url": URL, "obo": {"scopes": " "}}, "obo.scopes", "at least 1 character"),
+    ({"url": URL, "obo": {"scopes": "a", "x": 1}}, "obo.x", "not permitted"),
+    ({"command": "x", "obo": {"scopes": "a"}}, "obo", "to a server over HTTP only"),
+    ({"command": "{{USER_ID}}"}, "command", "placeholders are not replaced here"),
+    ({"command": "x", "cwd": "/home/{{USER_ID}}"}, "cwd", "placeholders are not replaced here"),
+    ({"url": "ftp://{{HOST}}/mcp"}, "url", "is not an http:// or https:// URL"),
+    ({"url": "{HOST}/{{PATH}}"}, "url", "is not an http:// or https:// URL"),
+    ({"url": "https://{{HOST}}:port/"}, "url", "is not a URL"),
+    ({"url": "https:///{{PATH}}"}, "url", "is not an http:// or https:// URL"),
+    ({"url": f"{URL}/{{{{}}}}"}, "url", "does not begin a placeholder"),
+    ({"url": f"{URL}/{{{{USER_ID"}, "url", "does not begin a placeholder"),
+    ({"url": f"{URL}/{{{{USER ID}}}}"}, "url", "does not begin a placeholder"),
 ]
 
 
@@ -157,6 +238,36 @@ def test_a_mistake_is_one_sentence_that_names_server_and_field(written, field, p
     assert text.endswith(".")
     assert "Value error" not in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ({"url": URL, "requires_oauth": True}, "'requires_oauth' is true"),
+        ({"url": URL, "obo": {"scopes": "a"}}, "it has 'obo'"),
+        ({"url": URL, "custom_user_vars": {"KEY": {}}}, "it has 'custom_user_vars'"),
+        ({"url": URL, "headers": {"X": "a {{USER_ID}}"}}, "'headers.X' has {{USER_ID}}"),
+        ({"url": f"{URL}/{{{{BODY_X}}}}"}, "'url' has {{BODY_X}}"),
+        ({"command": "x", "args": ["a", "{{OPENID_X}}"]}, "'args.1' has {{OPENID_X}}"),
+        ({"command": "x", "env": {"A": "{{GRAPH_X}}"}}, "'env.A' has {{GRAPH_X}}"),
+        ({"url": URL, "startup": False}, "'startup' is false"),
+        ({"url": URL, "source": "user"}, "a user made it"),
+        ({"url": URL, "db_id": "7"}, "a user made it"),
+    ],
+)
+def test_what_needs_a_connection_for_each_user_cannot_be_the_applications(written, why):
+    with pytest.raises(ConfigurationError) as caught:
+        parse_server("crm", written | {"scope": "app"})
+    assert str(caught.value) == (
+        f"server 'crm': its configuration is wrong: 'scope' is 'app', but {why}."
+    )
+    assert parse_server("crm", written | {"scope": "user"}).scope == "user"
+
+
+@pytest.mark.parametrize("maker", [{"source": "user"}, {"db_id": "7"}])
+def test_a_user_cannot_have_us_start_a_command(maker):
+    with pytest.raises(ConfigurationError, match="a user's own server cannot be a command"):
+        parse_server("crm", {"command": "x", **maker})
 
 
 @pytest.mark.parametrize("value", [None, "https://example.com", 7, ["npx"], object()])
@@ -182,6 +293,10 @@ SECRETIVE = [
     {"url": "http://[::1?key=s3cret"},
     {"type": "stdio", "env": {"TOKEN": "s3cret"}},
     {"command": "x", "env": {"TOKEN": ["s3cret"]}},
+    {"url": URL, "scope": "app", "obo": {"scopes": "x"}, "headers": {"X": "s3cret"}},
+    {"url": URL, "oauth": ["s3cret"]},
+    {"url": "ftp://{{HOST}}?key=s3cret"},
+    {"url": "https://u:s3cret@example.com/{{"},
 ]
 
 
@@ -204,6 +319,7 @@ def test_a_mistake_shows_no_secret_not_even_in_its_causes(written, caplog):
             HttpServerConfig(
                 url="https://user:s3cret@example.com:8443/mcp?key=s3cret#s3cret",
                 headers={"Authorization": "Bearer s3cret"},
+                oauth={"client_secret": "s3cret"},
             ),
             "https://example.com:8443/mcp",
             "HttpServerConfig(",
@@ -213,6 +329,13 @@ def test_a_mistake_shows_no_secret_not_even_in_its_causes(written, caplog):
             "npx -y server",
             "StdioServerConfig(",
         ),
+        (
+            HttpServerConfig(url="https://u:s3cret@{{HOST}}/{{PATH}}?s3cret"),
+            "https://{{HOST}}/{{PATH}}",
+            "HttpServerConfig(",
+        ),
+        (HttpServerConfig(url="{{BASE}}/mcp?s3cret"), "{{BASE}}/mcp", "HttpServerConfig("),
+        (HttpServerConfig(url="{{A}}://u:s3cret@h/mcp"), "h/mcp", "HttpServerConfig("),
         (StdioServerConfig(command="server"), "server", "StdioServerConfig("),
         (
             StdioServerConfig(command="server", args=["serve", "--token", "s3cret"]),

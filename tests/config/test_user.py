@@ -1,6 +1,9 @@
 """The user a connection belongs to, made of what an application has at hand."""
 
+import copy
 import dataclasses
+import enum
+import pickle
 import uuid
 from types import SimpleNamespace
 
@@ -29,6 +32,11 @@ class Lazy:
 
     def __getattr__(self, name):
         return getattr(DjangoUser(), name)
+
+
+def pickled(value):
+    """Return what arrives in another process."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
 
 
 @pytest.mark.parametrize(
@@ -95,8 +103,46 @@ def test_a_number_and_its_digits_are_one_user():
     assert as_user(42) == as_user("42") == as_user(User(id=42))
 
 
-def test_an_objects_name_and_address_are_not_taken_along():
-    assert as_user(SimpleNamespace(id=1, name="Ada", email="a@example.com")) == User("1")
+def test_of_an_object_what_fills_placeholders_is_taken_along():
+    given = SimpleNamespace(
+        id=1,
+        name="Ada",
+        email="a@example.com",
+        username="ada",
+        provider="google",
+        role="admin",
+        openid_id="oid",
+        password="s3cret",
+    )
+    assert as_user(given) == User(
+        "1", "Ada", "a@example.com", "ada", provider="google", role="admin", openid_id="oid"
+    )
+
+
+@pytest.mark.parametrize("value", [None, "", " ", 7, ["Ada"], object(), lambda: "Ada"])
+def test_of_an_object_only_text_is_taken_along(value):
+    fields = ("name", "email", "username", "provider", "role", "openid_id")
+    assert as_user(SimpleNamespace(id=1, **dict.fromkeys(fields, value))) == User("1")
+
+
+def test_what_an_enumeration_calls_a_role_is_the_text_of_it():
+    class Role(str, enum.Enum):  # noqa: UP042 - as applications have them
+        ADMIN = "admin"
+
+    role = as_user(SimpleNamespace(id=1, role=Role.ADMIN)).role
+    assert (type(role), f"{role}") == (str, "admin")
+
+
+def test_what_cannot_be_read_is_absent():
+    class Detached:
+        id = 1
+        username = "ada"
+
+        @property
+        def email(self):
+            raise RuntimeError("the database is away")
+
+    assert as_user(Detached()) == User("1", username="ada")
 
 
 def test_an_id_that_cannot_be_read_is_not_taken_for_none():
@@ -115,3 +161,42 @@ def test_a_user_is_frozen_and_can_be_a_key():
         user.id = "43"
     assert {user: 1}[User("42")] == 1
     assert User("42") != User("43")
+
+
+# -- attributes ------------------------------------------------------------------------------------
+
+
+def test_attributes_are_copied_so_that_changing_them_later_changes_nothing():
+    written = {"department": "R&D"}
+    user = User("42", attributes=written)
+    written["department"] = "sales"
+    assert user.attributes == {"department": "R&D"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda attributes: attributes.__setitem__("a", "b"),
+        lambda attributes: attributes.__delitem__("department"),
+        lambda attributes: attributes.__ior__({"a": "b"}),
+        lambda attributes: attributes.update(a="b"),
+        lambda attributes: attributes.setdefault("a", "b"),
+        lambda attributes: attributes.pop("department"),
+        lambda attributes: attributes.popitem(),
+        lambda attributes: attributes.clear(),
+    ],
+)
+def test_attributes_do_not_change(change):
+    for user in (User("42"), User("42", attributes={"department": "R&D"})):
+        before = dict(user.attributes)
+        with pytest.raises(TypeError, match="do not change"):
+            change(user.attributes)
+        assert user.attributes == before
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickled])
+def test_a_user_with_attributes_can_be_a_key_copied_and_sent_to_another_process(again):
+    user = User("42", attributes={"department": "R&D"})
+    assert again(user) == user
+    assert {user: 1}[again(user)] == 1
+    assert dataclasses.asdict(user)["attributes"] == {"department": "R&D"}
