@@ -4,7 +4,7 @@
 
     MCPSyncError                     .server_name .user_id .tool_name .maybe_executed .retryable
     ├── ConfigurationError (ValueError)         wrong before anything started
-    │   └── PlaceholderError                    a ${VARIABLE} that has no value
+    │   └── PlaceholderError                    a ${VARIABLE} or {{VARIABLE}} without a value
     ├── NotFound (LookupError)
     │   └── ServerNotFound                      no server of that name is configured
     ├── RefusedError                            our own policy said no; nothing was sent

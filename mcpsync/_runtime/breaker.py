@@ -138,8 +138,6 @@ class CircuitBreaker(Generic[K]):
         A cooldown of lost connections, or a time the server asked for, goes on.
         """
         now = self._clock.monotonic()
-        if not self._records:
-            return False
         with self._lock:
             record = self._records.get(key)
             self._tidy_locked(now)

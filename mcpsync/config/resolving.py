@@ -60,12 +60,7 @@ def resolve(
     if not facts_of(config).templated:
         return config
     values = _Values(config, user, custom_user_vars or {}, body, server_name)
-    missing = missing_body_fields(config, body)
-    if missing:
-        raise values.error(
-            "Request body field(s) required to resolve runtime MCP placeholders: "
-            f"{', '.join(missing)}."
-        )
+    values.check_body()
     return _copy(config, _resolved_fields(config, values))
 
 
@@ -91,6 +86,7 @@ def resolve_headers(
     if not names or not isinstance(config, HttpServerConfig):
         return None
     values = _Values(config, user, custom_user_vars or {}, body, server_name)
+    values.check_body()
     return {name: values.header(f"headers.{name}", config.headers[name]) for name in names}
 
 
@@ -125,6 +121,15 @@ class _Values:
     def error(self, text: str) -> PlaceholderError:
         """Make an error that names the server."""
         return PlaceholderError(text, server_name=self.server_name)
+
+    def check_body(self) -> None:
+        """Raise an error if the request's body lacks anything; it names all that is missing."""
+        missing = missing_body_fields(self.config, self.body)
+        if missing:
+            raise self.error(
+                "Request body field(s) required to resolve runtime MCP placeholders: "
+                f"{', '.join(missing)}."
+            )
 
     def plain(self, where: str, template: str) -> str:
         """Resolve an argument or a variable of a command."""

@@ -91,7 +91,9 @@ def test_it_cools_down(breaker, clock):
 def test_tripping_begins_the_count_of_cycles_anew(breaker, clock):
     lose(breaker, 7)
     clock.advance(15)
-    assert lose(breaker, 7) == [False] * 6 + [True]
+    assert lose(breaker, 6) == [False] * 6
+    clock.advance(45)
+    assert lose(breaker, 1) == [True]
 
 
 def test_cycles_count_up_to_the_end_of_their_window_and_no_longer(breaker, clock):
@@ -407,6 +409,26 @@ def test_the_table_never_holds_much_more_than_what_matters(breaker, clock):
         clock.advance(0.1)
         most = max(most, len(breaker))
     assert most <= 2 * 1201
+
+
+def test_what_was_open_is_not_kept_for_ever(breaker, clock):
+    for number in range(1000):
+        breaker.hold(number, 5)
+    clock.advance(5 + 120.001)
+    for _ in range(500):
+        breaker.succeeded(ADA)
+    assert len(breaker) == 0
+
+
+def test_what_matters_for_long_is_not_in_the_way_of_what_is_over(breaker, clock):
+    for number in range(100):
+        breaker.hold(f"long {number}", 1_000_000)
+    for number in range(100):
+        breaker.failed(f"short {number}")
+    clock.advance(121)
+    for _ in range(100):
+        breaker.succeeded(ADA)
+    assert len(breaker) == 100
 
 
 def test_what_still_matters_is_not_dropped(breaker):

@@ -90,6 +90,20 @@ def test_no_more_threads_are_started_than_there_is_work_for(monkeypatch):
     assert len(started) == 1
 
 
+def test_no_thread_is_started_for_work_that_others_have_done_already(monkeypatch):
+    started = []
+    start = fanout.start_thread
+
+    def slow(role, target):
+        started.append(start(role, target))
+        started[-1].join(20)
+        return started[-1]
+
+    monkeypatch.setattr(fanout, "start_thread", slow)
+    assert fan_out(ROLE, str, range(20), limit=5) == [str(item) for item in range(20)]
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_an_error_stands_in_its_place_and_stops_nobody(limit):
     errors = {1: KeyError("one"), 3: ValueError("three")}
