@@ -23,6 +23,16 @@ def start_thread(role: str, target: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+def hold_still_if_copied(process: int) -> None:
+    """Never return on a thread that another process, *process*, has started.
+
+    Only gevent's threads can be such: a forked child has copies of all of them, and they go on. To
+    end would not do: on Python 3.13 what comes then fails, and says so on standard error.
+    """
+    while os.getpid() != process:
+        threading.Event().wait(3600.0)
+
+
 class PeriodicThread:
     """Calls a method of its owner whenever that is due, until stopped or the owner is gone.
 
@@ -114,10 +124,11 @@ def _run_periodically(
     method: weakref.WeakMethod[Callable[[], float]],
     bell: _Bell,
 ) -> None:
-    delay = 0.0
+    delay, process = 0.0, os.getpid()
     while True:
         with contextlib.suppress(queue.Empty):
             bell.get(timeout=max(0.0, delay))
+        hold_still_if_copied(process)
         periodic = owner()
         work = method()
         if periodic is None or work is None or periodic.stopped:
@@ -180,10 +191,12 @@ class Courier:
         self._thread_alive = False
 
     def _work(self) -> None:
+        process = os.getpid()
         while True:
             try:
                 errand, done = self._errands.get(timeout=0.2)
             except queue.Empty:
+                hold_still_if_copied(process)
                 with self._lock:
                     if self._errands.empty():
                         self._thread_alive = False

@@ -9,6 +9,7 @@ import click
 
 from ..errors import (
     AuthError,
+    CircuitOpen,
     ConfigurationError,
     ConnectError,
     ConnectionLost,
@@ -60,6 +61,7 @@ _CODES: tuple[tuple[type[MCPSyncError], Exit], ...] = (
     (RequestCancelled, Exit.INTERRUPTED),
     (ConfigurationError, Exit.USAGE),
     (NotFound, Exit.USAGE),
+    (CircuitOpen, Exit.CONNECT),
     (RefusedError, Exit.USAGE),
     (ConnectError, Exit.CONNECT),
     (RequestTimeout, Exit.TIMEOUT),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -87,9 +87,9 @@ class _ServerConfigBase(BaseModel):
     # Slots are neither compared, copied nor pickled: what is kept in them follows from the fields.
     __slots__ = ("_facts", "_fingerprint", "_target")
     if TYPE_CHECKING:
-        _facts: Facts
-        _fingerprint: str
-        _target: str
+        _facts: ClassVar[Facts]  # not fields, for whoever checks what a constructor takes
+        _fingerprint: ClassVar[str]
+        _target: ClassVar[str]
 
     model_config = _STRICT
 

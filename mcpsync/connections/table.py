@@ -13,7 +13,7 @@ from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child, notice_fork
 from .._runtime.idle import IdleTracker
 from .._runtime.locks import new_lock
-from ..errors import ConnectionClosed, RequestCancelled
+from ..errors import ConnectionClosed, MCPSyncError, RequestCancelled
 from ..events import (
     ConnectionCreated,
     ConnectionFailed,
@@ -89,7 +89,7 @@ class ConnectionTable:
         self._creations: dict[Key, _Creation] = {}
         self._idle: IdleTracker[Key] = IdleTracker(idle_timeout, clock.monotonic)
         self._flight: SingleFlight[Key, None] = SingleFlight()
-        self._checks: SingleFlight[Key, bool] = SingleFlight()
+        self._checks: SingleFlight[Entry, bool] = SingleFlight()
         self._disposal = Disposal(clock, self._tell)
         self._closed = False
         self._at_fork = after_fork_in_child(self._forget)
@@ -203,20 +203,24 @@ class ConnectionTable:
         """Ask the server whether it is there, once for all who want to know."""
         try:
             there = self._checks.do(
-                key,
+                entry,
                 lambda: entry.connection.check(scope),
                 deadline=scope.deadline,
                 cancel=scope.cancel,
             )
-        except BaseException:
+        except BaseException as error:
             self.give_back(key, entry)
+            if isinstance(error, MCPSyncError):
+                error.maybe_executed = False  # what the caller wants done was not sent
             raise
         if there:
             return True
         with self._lock:
-            mine = self._entries.get(key) is entry
-            removed = self._pop_all_locked([key], "dead") if mine else []
-        self._dispose(removed)
+            found = self._entries.get(key) is entry
+            if found:
+                self._pop_locked(key, "dead")  # the last of those who borrow it closes it
+        if found:
+            self._maker.lost(entry.connection)
         self.give_back(key, entry)
         return False
 

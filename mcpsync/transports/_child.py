@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from .._runtime.deadline import Deadline
 from .._runtime.locks import WriteLock
+from .._runtime.threads import hold_still_if_copied
 from ..config import StdioServerConfig
 from ..errors import ConnectError, ConnectionLost, RequestTimeout
 
@@ -233,12 +234,17 @@ class Child:
     def forget(self) -> None:
         """Let go of the pipes without a word: in a forked child they are the parent's."""
         self._writing = WriteLock()
-        for pipe in (self._stdin, self._stdout, self._stderr):
+        self._close_stdin()
+        with contextlib.suppress(OSError):
+            os.close(self._wake)
+        if select.poll.__module__ != "select":  # gevent's: its loop watches them for a copy of
+            _silence(self._stdout.fileno(), self._stderr.fileno(), self._wake_reader)  # the reader
+            return
+        for pipe in (self._stdout, self._stderr):
             with contextlib.suppress(OSError):
                 pipe.close()
-        for fd in (self._wake, self._wake_reader):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        with contextlib.suppress(OSError):
+            os.close(self._wake_reader)
 
 
 class _TooLong(Exception):
@@ -270,9 +276,11 @@ class _Outputs:
                 self._poll.register(fd, select.POLLIN)
 
     def read(self) -> None:
+        process = os.getpid()
         while self._outputs:
             patience = LAST_WORDS * 1000 if self._last_words else None
             ready = [fd for fd, _ in self._poll.poll(patience)]
+            hold_still_if_copied(process)
             if not ready or self._wake in ready:
                 return
             for fd in ready:
@@ -328,6 +336,15 @@ def _why_not(config: StdioServerConfig, error: Exception) -> str:
         return f"cannot start {config.command!r}: there is no such command."
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return f"cannot start {config.command!r}: {reason}."
+
+
+def _silence(*fds: int) -> None:
+    """Let go of pipes that must stay open: put one in their place that nothing ever comes from."""
+    reading, _ = os.pipe()
+    for fd in fds:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(reading, fd, inheritable=False)
+    os.close(reading)
 
 
 def _watch_for_end(pid: int) -> int | None:

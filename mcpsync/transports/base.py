@@ -8,7 +8,7 @@ from typing import Protocol
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
-from ..errors import AuthError, ConfigurationError, RefusedError
+from ..errors import AuthError, CircuitOpen, ConfigurationError, RefusedError
 from ..protocol.codec import Message
 
 
@@ -35,8 +35,11 @@ class CallScope:
 
     def is_to_blame_for(self, error: BaseException) -> bool:
         """Whether *error* comes of this call's own headers, and would not happen to others."""
-        return bool(self.headers) and isinstance(
-            error, AuthError | ConfigurationError | RefusedError
+        whose = AuthError | ConfigurationError | RefusedError
+        return (
+            bool(self.headers)
+            and isinstance(error, whose)
+            and not isinstance(error, CircuitOpen)  # that is between the server and the user
         )
 
 

@@ -12,6 +12,7 @@ from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers
+from ..protocol.versions import LATEST_LEGACY
 from .streamable_http import StreamableHTTP, body_of
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ class StreamableHTTPLegacy(StreamableHTTP):
 
     def _delete(self, session: _Session, deadline: Deadline) -> None:
         try:
-            headers = legacy_headers(session.version, session.id)
+            version = session.version or LATEST_LEGACY  # what was asked for, if no more is known
+            headers = legacy_headers(version, session.id)
             with self._endpoint.send(
                 "DELETE", None, headers, deadline=deadline, parting=True
             ) as response:

@@ -482,6 +482,22 @@ def test_a_forgotten_flight_that_lands_does_not_end_the_new_one(flight, lead, jo
     assert value(joiner) == "new"
 
 
+def test_one_flight_may_be_forgotten_and_a_newer_one_of_its_key_goes_on(flight, lead):
+    old, new = Call("old"), Call("new")
+    assert flight.current(KEY) is None
+    old_leader = lead(old)
+    under_way = flight.current(KEY)
+    assert flight.forget(KEY, under_way) is True
+    new_leader = lead(new)
+    assert flight.forget(KEY, under_way) is False
+    assert KEY in flight
+    assert flight.current(KEY) not in (None, under_way)
+    new.go.set()
+    old.go.set()
+    assert (value(old_leader), value(new_leader)) == ("old", "new")
+    assert flight.current(KEY) is None
+
+
 def test_a_reset_forgets_every_flight_and_its_lock(flight, lead):
     old = Call("old")
     leader = lead(old)
