@@ -24,7 +24,6 @@ from .client.options import (
 )
 from .config import ServerConfig, as_user
 from .config.loading import load_yaml
-from .config.predicates import is_allowed_at_app_level
 from .connections import (
     Connection,
     ConnectionFactory,
@@ -34,7 +33,7 @@ from .connections import (
     UserConnectionManager,
 )
 from .connections.catalogue import ToolCatalogues
-from .connections.discovery import Discovery, ToolDiscovery
+from .connections.discovery import Discovery, Holder, ToolDiscovery
 from .connections.options import ManagerOptions
 from .connections.request_scope import table_of_a_request
 from .connections.routing import Router
@@ -102,7 +101,8 @@ class MCPManager:
         self._lock = new_lock("manager")
         self._totals: collections.Counter[str] = collections.Counter()
         self._registry = ServersRegistry(servers, clock)
-        self._catalogues = ToolCatalogues(self._emit)
+        find, names = self._registry.get_server_config, self._registry.get_all_server_configs
+        self._catalogues = ToolCatalogues(self._emit, find=find, names=names, holds=self._holds)
         self._factory = ConnectionFactory(
             clock=clock,
             breaker=CircuitBreaker(breaker or BreakerPolicy(), clock),
@@ -122,7 +122,6 @@ class MCPManager:
             clock=clock,
             **told,
         )
-        find, names = self._registry.get_server_config, self._registry.get_all_server_configs
         self._app = ConnectionsRepository(self._factory, find, names, clock=clock, **told)
         self._discovery = Discovery(self._factory, self._catalogues)
         requests = table_of_a_request(self._factory, clock, **told)
@@ -181,20 +180,13 @@ class MCPManager:
             CircuitOpen: The server failed too often lately. Nothing was sent.
             MCPSyncError: As :meth:`mcpsync.Client.call_tool`.
         """
-        began = self._clock.monotonic()
+        began = 0.0 if self._on_event is None else self._clock.monotonic()
         failure: str | None = None
         try:
             lease = self._router.lease(server, user, options)
-            scope = lease.scope
             with lease as connection:
-                return connection.call_tool(
-                    tool,
-                    arguments,
-                    progress_callback=progress_callback,
-                    timeout=scope.deadline,
-                    headers=scope.headers,
-                    cancel=scope.cancel,
-                    meta=options.get("meta"),
+                return connection.call_tool_in(
+                    lease.scope, tool, arguments, progress_callback, options.get("meta")
                 )
         except MCPSyncError as error:
             failure = type(error).__name__
@@ -315,12 +307,7 @@ class MCPManager:
         """
         scope = scope_of(options, self._timeout)
         configs = self._registry.get_all_server_configs()
-        servers = [name for name, config in configs.items() if is_allowed_at_app_level(config)]
-        self._app.get_many(servers, scope, continue_on_error=True)
-        functions: dict[str, dict[str, Any]] = {}
-        for name in servers:
-            functions.update(self._functions(self._app, Key(None, name), scope) or {})
-        return functions
+        return self._discovery.app_functions(configs, self._app, scope)
 
     def get_server_tool_functions(
         self, user: Any, server: str, **options: Unpack[CallOptions]
@@ -330,10 +317,10 @@ class MCPManager:
         Asks over the application's connection, or else the user's; never makes one. [seed 2.3]
         """
         scope = scope_of(options, self._timeout)
-        found = self._functions(self._app, Key(None, server), scope)
-        if found is None and user is not None:
-            found = self._functions(self._users, Key(as_user(user).id, server), scope)
-        return found
+        holders: list[tuple[Holder, Key]] = [(self._app, Key(None, server))]
+        if user is not None:
+            holders.append((self._users, Key(as_user(user).id, server)))
+        return self._discovery.functions(holders, scope)
 
     def get_instructions(
         self, servers: Iterable[str] | None = None, **options: Unpack[CallOptions]
@@ -440,17 +427,11 @@ class MCPManager:
         self._users.close(deadline)
         self._app.close(deadline)
 
-    def _functions(
-        self, lender: UserConnectionManager | ConnectionsRepository, key: Key, scope: Any
-    ) -> dict[str, dict[str, Any]] | None:
-        """Return what a connection that is there offers; None if there is none, or it fails."""
-        entry = lender.borrow_existing(key)
-        if entry is None:
-            return self._catalogues.last_functions(key)
-        try:
-            return self._catalogues.functions(entry.connection, scope)
-        finally:
-            lender.give_back(key, entry)
+    def _holds(self, connection: Connection) -> bool:
+        """Whether a connection is the one its owner has now."""
+        user_id = connection.user_id
+        held = self._app.get_loaded() if user_id is None else self.get_user_connections(user_id)
+        return held.get(connection.server_name) is connection
 
     def _emit(self, event: Event | SweepFinished) -> None:
         name = type(event).__name__

@@ -44,12 +44,17 @@ _at_fork = after_fork_in_child(_courier.forget)
 class _Goodbye:
     """Calls a method of an object, if the object still lives."""
 
-    __slots__ = ("__weakref__", "_function", "_owner", "peer")
+    __slots__ = ("__weakref__", "_function", "_owner", "_peer")
 
     def __init__(self, method: Method, peer: Hashable | None) -> None:
         self._owner = weakref.ref(method.__self__)  # type: ignore[attr-defined]
         self._function: Callable[[Any, Deadline], None] = method.__func__  # type: ignore[attr-defined]
-        self.peer = self if peer is None else peer
+        self._peer = peer
+
+    @property
+    def peer(self) -> Hashable:
+        """To whom it is said; without one, it is like no other."""
+        return self if self._peer is None else self._peer
 
     def say(self, deadline: Deadline) -> None:
         owner = self._owner()
@@ -123,8 +128,7 @@ def _arrange() -> None:
     global _arranged_in
     atexit.unregister(say_goodbyes)
     atexit.register(say_goodbyes)
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and _is_pool_child():
+    if _is_pool_child():
         finalize = sys.modules["multiprocessing.util"].Finalize
         finalize(None, say_goodbyes, exitpriority=100)
     signals = sys.modules.get("celery.signals")

@@ -26,10 +26,17 @@ class IdleTracker(Generic[K]):
         self._holds: dict[K, int] = {}
         self._idle_since: dict[K, float] = {}  # insertion order is the order of time
 
-    def hold(self, key: K) -> None:
-        """Count one more user of *key*."""
-        self._idle_since.pop(key, None)
-        self._holds[key] = self._holds.get(key, 0) + 1
+    def hold(self, key: K) -> bool:
+        """Count one more user of *key*, unless it has expired; return whether it has not."""
+        since = self._idle_since.get(key)
+        if since is None:
+            self._holds[key] = self._holds.get(key, 0) + 1
+            return True
+        if since <= self._now() - self.timeout:
+            return False
+        del self._idle_since[key]
+        self._holds[key] = 1
+        return True
 
     def release(self, key: K) -> None:
         """Count one user of *key* less; with the last one its idleness begins."""

@@ -339,7 +339,16 @@ class Client:
         progress: ProgressCallback | None = None,
         tool_name: str | None = None,
     ) -> M:
-        call = self._call(options, progress)
+        return self._ask_in(self._call(options, progress), method, params, model, tool_name)
+
+    def _ask_in(
+        self,
+        call: Call,
+        method: str,
+        params: Mapping[str, Any] | None,
+        model: type[M],
+        tool_name: str | None,
+    ) -> M:
         try:
             return validated(model, self._keeper.request(method, params, call))
         except MCPSyncError as error:

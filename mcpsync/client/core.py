@@ -65,10 +65,22 @@ class SessionKeeper:
         return session is not None and session.alive
 
     @property
+    def connected(self) -> bool:
+        """Whether it is open, and :attr:`alive`."""
+        session = self._session
+        return self.state is State.OPEN and session is not None and session.alive
+
+    @property
     def era(self) -> Era | None:
         """Which era the session is of; None without one."""
         session = self._session
         return None if session is None else session.era
+
+    @property
+    def conversation(self) -> object | None:
+        """What is another object once the server was begun with anew; None without a session."""
+        session = self._session
+        return None if session is None else session.conversation
 
     def session(self, call: Call) -> ClientSession:
         """Return the session, opening one if there is none or it has ended.

@@ -53,6 +53,8 @@ def scope_of(options: CallOptions, default: float) -> CallScope:
         TypeError: There is no such option.
         ConfigurationError: The timeout is not a positive number.
     """
+    if not options:
+        return CallScope(Deadline(default))
     check_options(options)
     timeout = options.get("timeout")
     if not isinstance(timeout, Deadline):

@@ -25,6 +25,8 @@ class Facts:
     Args:
         user_sourced: See :func:`is_user_sourced`.
         oauth_server: See :func:`is_oauth_server`.
+        oauth_machinery: See :func:`requires_oauth_machinery`.
+        app_level: See :func:`is_allowed_at_app_level`.
         user_scope_reason: Why each user needs a connection of their own, if so.
         body_fields: The fields of a request's body that are needed, in the seed's order.
         templated: Whether anything has to be resolved before a connection is made.
@@ -34,6 +36,8 @@ class Facts:
 
     user_sourced: bool
     oauth_server: bool
+    oauth_machinery: bool
+    app_level: bool
     user_scope_reason: str | None
     body_fields: tuple[str, ...]
     templated: bool
@@ -74,7 +78,7 @@ def is_oauth_server(config: ServerConfig) -> bool:
 
 def requires_oauth_machinery(config: ServerConfig) -> bool:
     """Whether a connection needs token storage and the like: OAuth or on-behalf-of. [seed]"""
-    return facts_of(config).oauth_server or config.obo is not None
+    return facts_of(config).oauth_machinery
 
 
 def has_custom_user_vars(config: ServerConfig) -> bool:
@@ -106,7 +110,7 @@ def is_allowed_at_app_level(config: ServerConfig) -> bool:
     Not if users need their own, ``startup`` is false, a user made it, the server could not be
     inspected, or ``scope: user`` says so.
     """
-    return facts_of(config).scope in (None, "app") and not config.inspection_failed
+    return facts_of(config).app_level
 
 
 def scope_of_server(config: ServerConfig) -> Scope | None:
@@ -159,15 +163,18 @@ def _work_out(config: ServerConfig) -> Facts:
         config.requires_oauth is True or config.oauth is not None
     )
     own = reason is not None or user_sourced or not config.startup
+    scope: Scope | None = "request" if body else "user" if own else config.scope
     in_headers = [at.removeprefix("headers.") for at, _ in found if at.startswith("headers.")]
     return Facts(
         user_sourced=user_sourced,
         oauth_server=oauth_server,
+        oauth_machinery=oauth_server or config.obo is not None,
+        app_level=scope in (None, "app") and config.startup and not config.inspection_failed,
         user_scope_reason=reason,
         body_fields=body,
         templated=bool(found) or (config.type != "stdio" and "{{" in config.url),
         templated_headers=tuple(dict.fromkeys(in_headers)),
-        scope="request" if body else "user" if own else config.scope,
+        scope=scope,
     )
 
 

@@ -2,87 +2,92 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
+import inspect
 import logging
 import random as _random
-import threading
 import time
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._runtime.backoff import exponential
+from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
+from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
-from .._runtime.threads import start_thread
-from ..errors import LimitExceeded, MCPSyncError
+from ..config import ServerConfig
+from ..config.fingerprint import fingerprint
+from ..config.names import shadowed_names
+from ..config.predicates import is_allowed_at_app_level
+from ..errors import MCPSyncError
 from ..events import Emit, ToolsChanged
 from ..parsers import tool_functions
 from ..protocol.lifecycle import State
 from ..transports.base import CallScope
 from .connection import Connection, Key
+from .listing import LISTING_TIMEOUT, Catalogue, read_catalogue
+from .relisting import Relisting
 
 if TYPE_CHECKING:
     from mcp_types import Tool
 
 logger = logging.getLogger(__name__)
 
-LISTING_TIMEOUT = 30.0  # seconds for all the pages [seed 2.1]
-MAX_TOOLS = 1000  # [seed 2.1]
-FIRST_RETRY, LAST_RETRY = 0.25, 30.0  # seconds [seed 2.6]
-RETRIES = 9  # the last waits LAST_RETRY; after that the next notification begins anew
-
 Subscriber = Callable[[str, "str | None", "list[Tool]"], None]
 
 
-class Catalogue:
-    """The tools of a server as it listed them, whole. Immutable; shared by all who got the same."""
+class _Last(NamedTuple):
+    """What the application's connection to a server offered last, and where that led."""
 
-    __slots__ = ("__weakref__", "digest", "tools")
-
-    def __init__(self, digest: bytes, tools: tuple[Tool, ...]) -> None:
-        self.digest = digest
-        self.tools = tools
-
-
-class _Due:
-    """A listing that is to be made again: when, and how often it failed."""
-
-    __slots__ = ("at", "connection", "failures")
-
-    def __init__(self, connection: Connection, at: float, failures: int) -> None:
-        self.connection = connection
-        self.at = at
-        self.failures = failures
+    fingerprint: str
+    catalogue: Catalogue
 
 
 class ToolCatalogues:
     """The catalogues of all connections. Thread-safe.
 
-    A connection is asked on first need. ``notifications/tools/list_changed`` has it asked again,
-    once for a burst, on a thread that lives as long as there is something to ask; what fails is
-    tried again later, and the last good catalogue holds until then. One that is not whole, or of
-    a connection that was closed meanwhile, is never published. [seed 2.6]
+    A connection is asked on first need, once for all who ask at the same time.
+    ``notifications/tools/list_changed`` has it asked again, once for a burst, on another thread,
+    see :class:`Relisting`; the last good catalogue holds until then. One that is not whole is
+    never published, nor one of a connection that was closed or replaced meanwhile. [seed 2.6]
 
     Args:
-        emit: Where events go.
+        emit: Where events go. If it is a method, its object is held weakly.
+        find: Returns the configuration of a server as it is now, or None.
+        names: Returns the names of all servers; the tools of one that is shadowed have no keys.
+        holds: Says whether a connection is the one its owner has now. As *emit*.
         random: Returns a number from 0 to 1, for the jitter.
+        monotonic: Tells the time to the back-off, in seconds.
 
-    Lock: _lock guards _due, _working, _closed, _subscribers, _last, _known.
+    Lock: _lock guards _subscribers, _last, _known, _doubtful, _told_shadowed, _closed.
     """
 
-    def __init__(self, emit: Emit, random: Callable[[], float] = _random.random) -> None:
-        self._emit = emit
-        self._random = random
+    def __init__(
+        self,
+        emit: Emit,
+        *,
+        find: Callable[[str], ServerConfig | None] | None = None,
+        names: Callable[[], Iterable[str]] = tuple,
+        holds: Callable[[Connection], bool] = lambda _: True,
+        random: Callable[[], float] = _random.random,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._emit = _weakly(emit)
+        self._find = find
+        self._names = names
+        self._holds = _weakly(holds)
         self._lock = new_lock("tool catalogues")
-        self._due: dict[Connection, _Due] = {}
-        self._working = False
-        self._closed = False
-        self._bell = threading.Event()
-        self._subscribers: tuple[Subscriber, ...] = ()
-        self._last: dict[str, Catalogue] = {}  # of the application's servers
+        self._flight: SingleFlight[Connection, None] = SingleFlight()
+        self._subscribers: dict[object, Subscriber] = {}  # swapped whole
+        self._last: dict[str, _Last] = {}  # of the application's servers
         self._known: weakref.WeakValueDictionary[bytes, Catalogue] = weakref.WeakValueDictionary()
+        self._doubtful: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._told_shadowed: set[tuple[str, str]] = set()
+        self._closed = False
+        self._relisting = Relisting(
+            self._ask_again, self._doubt, random=random, monotonic=monotonic
+        )
         self._at_fork = after_fork_in_child(self._forget)
 
     # -- asking -----------------------------------------------------------------------------------
@@ -90,166 +95,212 @@ class ToolCatalogues:
     def tools(self, connection: Connection, scope: CallScope) -> list[Tool]:
         """Return the tools of a connection's server, asking if that was not done yet.
 
+        They are shared: who wants to change one changes a copy.
+
         Raises:
-            MCPSyncError: They could not be listed, all of them.
+            MCPSyncError: They could not be listed, all of them, and never were.
         """
         catalogue = connection.catalogue
         if not isinstance(catalogue, Catalogue):
-            catalogue = self._list(connection, scope)
-            self._publish(connection, catalogue)
+            catalogue = self._ask(connection, scope)
+        elif connection in self._doubtful:
+            self._relisting.want(connection)
         return list(catalogue.tools)
 
     def functions(self, connection: Connection, scope: CallScope) -> dict[str, Any] | None:
         """Return the tools as functions by key; what was good last if they cannot be listed."""
+        if self.is_shadowed(connection.server_name):
+            return {}
         try:
-            return tool_functions(self.tools(connection, scope), connection.server_name)
+            tools = self.tools(connection, scope)
         except MCPSyncError as error:
             logger.warning(
                 "[MCP][%s] its tools cannot be listed: %s", connection.server_name, error
             )
             return self.last_functions(connection.key)
+        return _functions_of(tools, connection.server_name)
 
     def last_functions(self, key: Key) -> dict[str, Any] | None:
         """Return what the application's connection to a server offered last; None if unknown."""
-        last = self._last.get(key.server_name) if key.user_id is None else None
-        return None if last is None else tool_functions(last.tools, key.server_name)
+        last = self._last_of(key)
+        if last is None:
+            return None
+        return (
+            {} if self.is_shadowed(key.server_name) else _functions_of(last.tools, key.server_name)
+        )
+
+    def is_shadowed(self, server_name: str) -> bool:
+        """Whether the tools of a server have no keys, since those would be another's. [seed 1.1]"""
+        taker = shadowed_names(self._names()).get(server_name)
+        if taker is None:
+            return False
+        pair = server_name, taker
+        with self._lock:
+            known = pair in self._told_shadowed
+            self._told_shadowed.add(pair)
+        if not known:
+            logger.warning(
+                "[MCP][%s] its tools have no keys: they would be taken for those of %r; "
+                "give it another name",
+                server_name,
+                taker,
+            )
+        return True
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Have *subscriber* called when tools changed; return what undoes that, if called."""
+        mine = object()
         with self._lock:
-            self._subscribers = (*self._subscribers, subscriber)
+            self._subscribers = {**self._subscribers, mine: subscriber}
 
         def undo() -> None:
             with self._lock:
-                self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+                self._subscribers = {k: s for k, s in self._subscribers.items() if k is not mine}
 
         return undo
 
     # -- asking again -----------------------------------------------------------------------------
 
     def notified(self, connection: Connection, notification: Any) -> None:
-        """Take note of a notification; on the thread that waits for something else."""
-        if getattr(notification, "method", None) != "notifications/tools/list_changed":
-            return
-        if connection.catalogue is None and not self._subscribers:
-            return  # nobody has asked yet; whoever does gets the new ones
-        self._schedule(_Due(connection, time.monotonic(), 0))
+        """Take note of a notification; on the thread that waits for something else.
+
+        Args:
+            connection: Whose server sent it.
+            notification: Its model; None if the conversation with the server was begun anew, in
+                which case nobody knows what was missed.
+        """
+        method = "notifications/tools/list_changed"
+        if notification is None or getattr(notification, "method", None) == method:
+            self._want(connection)
 
     def close(self) -> None:
-        """Ask no more. Works twice."""
+        """Ask no more, and publish no more. Works twice."""
         with self._lock:
             self._closed = True
-            self._due.clear()
-        self._bell.set()
+        self._relisting.close()
 
-    def _schedule(self, due: _Due) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._due[due.connection] = due  # in place of one that waits: once for a burst
-            start, self._working = not self._working, True
-        self._bell.set()
-        if start:
-            try:
-                start_thread("catalogue", self._work)
-            except RuntimeError:  # the interpreter exits, or the process is at its limit
-                with self._lock:
-                    self._working = False
+    def _want(self, connection: Connection) -> None:
+        if (
+            connection.catalogue is None
+            and not self._subscribers
+            and connection not in self._flight
+        ):
+            return  # nobody has asked yet; whoever does gets the new ones
+        self._relisting.want(connection)
 
-    def _work(self) -> None:
-        while True:
-            self._bell.clear()
-            with self._lock:
-                due = min(self._due.values(), key=lambda each: each.at, default=None)
-                if due is None:
-                    self._working = False
-                    return
-                wait = due.at - time.monotonic()
-                if wait <= 0:
-                    del self._due[due.connection]
-            if wait > 0:
-                self._bell.wait(min(wait, LAST_RETRY))
-                continue
-            try:
-                self._ask_again(due)
-            except Exception:
-                logger.exception("listing the tools of %s failed", due.connection.server_name)
-
-    def _ask_again(self, due: _Due) -> None:
-        connection = due.connection
-        if connection.state is State.CLOSED:
-            return
+    def _ask_again(self, connection: Connection, cancel: Cancellation) -> bool:
+        """Ask a connection whose tools changed; return whether that is the end of it."""
+        if not self._is_wanted(connection):
+            return True
         try:
-            catalogue = self._list(connection, CallScope(Deadline(LISTING_TIMEOUT)))
+            self._ask(connection, CallScope(Deadline(LISTING_TIMEOUT), cancel), again=True)
         except MCPSyncError as error:
-            self._failed(due, error)
-        else:
-            self._publish(connection, catalogue)
+            logger.debug("[MCP][%s] its tools cannot be listed: %s", connection.server_name, error)
+            return not self._is_wanted(connection)
+        return True
 
-    def _failed(self, due: _Due, error: MCPSyncError) -> None:
-        connection, failures = due.connection, due.failures + 1
-        if connection.state is State.CLOSED:
-            return
-        logger.debug("[MCP][%s] its tools cannot be listed: %s", connection.server_name, error)
-        if failures > RETRIES:
-            logger.warning("[MCP][%s] its new tools cannot be had", connection.server_name)
-            return
+    def _doubt(self, connection: Connection) -> None:
+        """Take what a connection has for out of date: the next who wants it has it asked again."""
+        logger.warning("[MCP][%s] its new tools cannot be had", connection.server_name)
         with self._lock:
-            if connection in self._due:  # it has told of another change: that one is asked for
-                return
-        delay = exponential(failures, FIRST_RETRY, LAST_RETRY, random=self._random)
-        self._schedule(_Due(connection, time.monotonic() + delay, failures))
+            self._doubtful.add(connection)
+
+    def _is_wanted(self, connection: Connection) -> bool:
+        return not self._closed and connection.state is not State.CLOSED and self._holds(connection)
 
     # -- having -----------------------------------------------------------------------------------
 
-    def _list(self, connection: Connection, scope: CallScope) -> Catalogue:
-        """List all the tools. A server that does not say it has any has none."""
-        deadline = scope.deadline.within(LISTING_TIMEOUT)
-        if connection.facts(timeout=deadline).capabilities.tools is None:
-            return self._same([])
-        tools: list[Tool] = []
-        for tool in connection.tools(timeout=deadline, cancel=scope.cancel, headers=scope.headers):
-            tools.append(tool)
-            if len(tools) > MAX_TOOLS:
-                raise LimitExceeded(
-                    f"the server has more than {MAX_TOOLS} tools.",
-                    server_name=connection.server_name,
-                )
-        return self._same(tools)
+    def _ask(self, connection: Connection, scope: CallScope, *, again: bool = False) -> Catalogue:
+        """Ask, once for all who ask now; or, *again*, whoever has asked before."""
+        mine: list[tuple[Catalogue, bool]] = []
 
-    def _same(self, tools: list[Tool]) -> Catalogue:
-        """Return the catalogue of these tools that others have already, or a new one."""
-        digest = hashlib.sha256(usedforsecurity=False)
-        for tool in tools:
-            digest.update(tool.model_dump_json(by_alias=True).encode() + b"\n")
+        def ask() -> None:
+            there = connection.catalogue
+            if again or not isinstance(there, Catalogue):
+                catalogue = self._shared(read_catalogue(connection, scope))
+                mine.append((catalogue, self._keep(connection, catalogue, said=again)))
+
+        self._flight.do(
+            connection,
+            ask,
+            deadline=scope.deadline,
+            cancel=scope.cancel,
+            own_affair=scope.is_to_blame_for,
+            alone=again,
+        )
+        if not mine:
+            kept = connection.catalogue
+            assert isinstance(kept, Catalogue)
+            return kept
+        catalogue, changed = mine[0]
+        if changed and connection.catalogue is catalogue:  # else a newer one is told
+            self._tell(connection.key, catalogue)
+        return catalogue
+
+    def _shared(self, catalogue: Catalogue) -> Catalogue:
+        """Return the equal catalogue that others have already, or this one."""
         with self._lock:
-            known = self._known.get(digest.digest())
-            if known is None:
-                known = self._known[digest.digest()] = Catalogue(digest.digest(), tuple(tools))
-        return known
+            return self._known.setdefault(catalogue.digest, catalogue)
 
-    def _publish(self, connection: Connection, catalogue: Catalogue) -> None:
-        key = connection.key
-        if connection.state is State.CLOSED:
-            return
+    def _keep(self, connection: Connection, catalogue: Catalogue, *, said: bool) -> bool:
+        """Put a catalogue in the place of the last; return whether there is anything to tell.
+
+        Args:
+            connection: Whose.
+            catalogue: What it offers now.
+            said: The server said that its tools changed, so that is news even if nobody knew them.
+        """
         before, connection.catalogue = connection.catalogue, catalogue
+        wanted, name, last = self._is_wanted(connection), connection.server_name, None
         with self._lock:
-            if key.user_id is None:
-                before = before or self._last.get(key.server_name)
-                self._last[key.server_name] = catalogue
-            subscribers = self._subscribers
-        if before is None or before is catalogue:
-            return
+            self._doubtful.discard(connection)
+            if not wanted or self._closed:
+                return False
+            if connection.user_id is None:
+                last = self._last.get(name)
+                self._last[name] = _Last(connection.fingerprint, catalogue)
+        if before is None and last is not None and last.fingerprint == connection.fingerprint:
+            before = last.catalogue
+        return said if not isinstance(before, Catalogue) else before.digest != catalogue.digest
+
+    def _tell(self, key: Key, catalogue: Catalogue) -> None:
         self._emit(ToolsChanged(key.server_name, key.user_id, len(catalogue.tools)))
-        for tell in subscribers:
+        for subscriber in self._subscribers.values():
             try:
-                tell(key.server_name, key.user_id, list(catalogue.tools))
+                tools = [tool.model_copy(deep=True) for tool in catalogue.tools]
+                subscriber(key.server_name, key.user_id, tools)
             except Exception:
                 logger.exception("a subscriber to the tools of %s failed", key.server_name)
 
+    def _last_of(self, key: Key) -> Catalogue | None:
+        last = self._last.get(key.server_name) if key.user_id is None else None
+        if last is None or self._find is None:
+            return None if last is None else last.catalogue
+        config = self._find(key.server_name)
+        if config is None or not is_allowed_at_app_level(config):
+            return None
+        return last.catalogue if fingerprint(config) == last.fingerprint else None
+
     def _forget(self) -> None:
-        """Have nothing to do: in a forked child it is the parent's, and its thread is not here."""
+        """Have nothing to do: in a forked child it is the parent's, and no thread is here."""
         self._lock = new_lock("tool catalogues")
-        self._bell = threading.Event()
-        self._due = {}
-        self._working = False
+        self._flight.reset()
+        self._relisting.forget()
+
+
+def _functions_of(tools: Iterable[Tool], server_name: str) -> dict[str, Any]:
+    """Return tools as functions that are the caller's own, to do with as he likes."""
+    return copy.deepcopy(tool_functions(tools, server_name))
+
+
+def _weakly(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls *call*; if that is a method, only as long as its object is there."""
+    if not inspect.ismethod(call):
+        return call
+    method = weakref.WeakMethod(call)
+
+    def call_if_there(*args: Any) -> Any:
+        alive = method()
+        return None if alive is None else alive(*args)
+
+    return call_if_there

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
+
+from pydantic import BaseModel
 
 from .._runtime.clock import Clock
 from ..client import Client
@@ -12,19 +14,29 @@ from ..client.options import CallOptions
 from ..config import ServerConfig, User
 from ..config.fingerprint import fingerprint as fingerprint_of
 from ..config.placeholders import resolve
+from ..config.predicates import facts_of, keep_facts, requires_oauth_machinery
 from ..errors import (
     AuthError,
+    ConfigurationError,
+    ConnectTimeout,
     InputRequired,
     MCPError,
     MCPSyncError,
     RateLimited,
+    RefusedError,
     RequestCancelled,
     RequestTimeout,
 )
-from ..protocol.lifecycle import State
+from ..protocol.codec import INVALID_PARAMS, METHOD_NOT_FOUND
 from ..protocol.versions import Era
-from ..session.base import ServerFacts
+from ..session.base import Call, ServerFacts
+from ..session.callbacks import ProgressCallback
 from ..transports.base import CallScope
+
+if TYPE_CHECKING:
+    from mcp_types import CallToolResult
+
+M = TypeVar("M", bound=BaseModel)
 
 TRUST = 60.0  # seconds for which a server that answered is believed to be there
 PROBE_TIMEOUT = 10.0  # seconds that a ping may take
@@ -69,8 +81,10 @@ class Connection(Client):
         fingerprint: Of *config*.
         clock: Tells the time to the rules of staleness and trust.
         trust: Seconds for which a server that answered is believed to be there.
+        connect_timeout: Seconds connecting may take, if that is more than *config* says.
         on_notification: Called with this connection and each notification that is not part of a
-            call, on the thread that waits for something else.
+            call, on the thread that waits for something else; with None for a notification when
+            the conversation with its server was begun anew.
         options: What :class:`~mcpsync.Client` takes.
 
     Attributes:
@@ -88,28 +102,32 @@ class Connection(Client):
         fingerprint: str,
         clock: Clock,
         trust: float = TRUST,
+        connect_timeout: float = 0.0,
         on_notification: Callable[[Connection, Any], None] | None = None,
         **options: Any,
     ) -> None:
+        self._on_notification = on_notification
         if on_notification is not None:
             options["message_handler"] = _handing_on(weakref.ref(self), on_notification)
-        super().__init__(config, server_name=key.server_name, **options)
+        patient = _allowing(config, connect_timeout)
+        super().__init__(patient, server_name=key.server_name, **options)
         self.key = key
         self.user_id = key.user_id
         self.fingerprint = fingerprint
         self.created_at = clock.time()
         self._clock = clock
         self._trust = trust
-        self._made_from = made_from._replace(request_body=None, flow_manager=None)
+        self._made_from = _kept(made_from)
         self._filled_in = config is not made_from.config
         self._heard_at = clock.monotonic()
+        self._conversation: object | None = None
         self.catalogue: object | None = None
-        self._calls: dict[object, None] = {}  # dict, not int: one step, and so no lock
+        self._calls: list[None] = []  # a list, not an int: one step, and so no lock
 
     @property
     def is_connected(self) -> bool:
         """Whether it is open and its server, as far as is known, is there."""
-        return self.state is State.OPEN and self._keeper.alive
+        return self._keeper.connected
 
     @property
     def busy(self) -> bool:
@@ -124,18 +142,23 @@ class Connection(Client):
         """Whether it was made from something else than what is wanted now. [seed, later]
 
         A configuration with a newer ``updated_at`` makes it stale, and so does one that leads
-        elsewhere, or, where the user's own values went into it, other values.
+        elsewhere, or, where the user's own values went into it, other values. One that is merely
+        equal does not, and neither does an older one: somebody has read it before it changed.
         """
-        made_from, config = self._made_from, options.config
-        if config is not made_from.config:
-            newer = config.updated_at is not None and config.updated_at > self.created_at
-            if newer or fingerprint_of(config) != fingerprint_of(made_from.config):
+        made_from, config, age = self._made_from, options.config, 0.0
+        if config is made_from.config:
+            if not self._filled_in or _same_values(options, made_from):
+                return False
+        else:
+            age = _age_beside(config, made_from.config)
+            is_newer = config.updated_at is not None and config.updated_at > self.created_at
+            elsewhere = fingerprint_of(config) != fingerprint_of(made_from.config)
+            if is_newer or age > 0 or elsewhere:
                 return True
-        elif not self._filled_in or _same_values(options, made_from):
-            return False
         if self._filled_in and fingerprint_of(fill_in(options)) != self.fingerprint:
             return True
-        self._made_from = options._replace(request_body=None, flow_manager=None)
+        if age == 0.0:
+            self._made_from = _kept(options)  # so that the next look is a short one
         return False
 
     @property
@@ -149,39 +172,71 @@ class Connection(Client):
         return self._keeper.era is Era.LEGACY
 
     def check(self, scope: CallScope) -> bool:
-        """Ask the server whether it is there. Any answer at all is a yes. [seed 2.6]
+        """Ask the server whether it is there; one that knows no ping is. [seed 2.6]
+
+        A session that the server turns down is as good as none.
 
         Raises:
-            RequestTimeout, RequestCancelled: The caller's own; they say nothing of the server.
+            RequestTimeout, RequestCancelled, ConfigurationError, RefusedError: The caller's own,
+                as are his headers; they say nothing of the server.
         """
-        options: CallOptions = {
-            "timeout": scope.deadline.within(PROBE_TIMEOUT),
-            "cancel": scope.cancel,
-            "headers": scope.headers,
-        }
+        deadline = scope.deadline.within(PROBE_TIMEOUT)
         try:
-            self.send_ping(**options)
-        except RequestCancelled:
+            self.send_ping(timeout=deadline, cancel=scope.cancel, headers=scope.headers)
+        except (RequestCancelled, ConfigurationError, RefusedError):
             raise
-        except RequestTimeout:
-            if scope.deadline.expired:
+        except (RequestTimeout, ConnectTimeout):
+            if deadline is scope.deadline and deadline.expired:
                 raise
             return False
-        except (MCPError, AuthError, RateLimited, InputRequired):
+        except (AuthError, RateLimited, InputRequired):
+            return True  # but nothing to rely on for a minute
+        except MCPError as error:
+            knows_no_ping = error.code in (METHOD_NOT_FOUND, INVALID_PARAMS)
+            if error.status is not None and not knows_no_ping:
+                return False
             self._heard_at = self._clock.monotonic()
         except MCPSyncError:
             return False
         return True
 
-    def _ask(self, *args: Any, **kwargs: Any) -> Any:
-        call = object()
-        self._calls[call] = None
+    def call_tool_in(
+        self,
+        scope: CallScope,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        progress_callback: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> CallToolResult:
+        """Call a tool in a scope that is there already; otherwise as :meth:`call_tool`."""
+        from mcp_types import CallToolResult
+
+        params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
+        call = Call(scope, progress_callback, meta)
+        return self._ask_in(call, "tools/call", params, CallToolResult, name)
+
+    def _ask_in(
+        self,
+        call: Call,
+        method: str,
+        params: Mapping[str, Any] | None,
+        model: type[M],
+        tool_name: str | None,
+    ) -> M:
+        self._calls.append(None)
         try:
-            answer = super()._ask(*args, **kwargs)
+            answer = super()._ask_in(call, method, params, model, tool_name)
         finally:
-            del self._calls[call]
+            self._calls.pop()
         self._heard_at = self._clock.monotonic()
+        if self._keeper.conversation is not self._conversation:
+            self._note_conversation()
         return answer
+
+    def _note_conversation(self) -> None:
+        before, self._conversation = self._conversation, self._keeper.conversation
+        if before is not None and self._on_notification is not None:
+            self._on_notification(self, None)
 
 
 def fill_in(options: ConnectionOptions) -> ServerConfig:
@@ -196,6 +251,38 @@ def fill_in(options: ConnectionOptions) -> ServerConfig:
         custom_user_vars=options.custom_user_vars,
         body=options.request_body,
     )
+
+
+def require_flow_manager(server_name: str, options: ConnectionOptions) -> None:
+    """Raise ``ConfigurationError`` if users have to sign in and nothing signs them in. [seed]"""
+    if options.flow_manager is None and requires_oauth_machinery(options.config):
+        user_id = None if options.user is None else options.user.id
+        raise ConfigurationError(
+            f'[MCP][User: {user_id}] OAuth server "{server_name}" requires a flow_manager.',
+            server_name=server_name,
+            user_id=user_id,
+        )
+
+
+def _kept(options: ConnectionOptions) -> ConnectionOptions:
+    """Return what a connection may keep of *options*: nothing that is of one call."""
+    return options._replace(request_body=None, flow_manager=None, connection_timeout=None)
+
+
+def _age_beside(config: ServerConfig, other: ServerConfig) -> float:
+    """Return by how many seconds *config* is newer than *other*, as far as they say: or 0.0."""
+    if config.updated_at is None or other.updated_at is None:
+        return 0.0
+    return config.updated_at - other.updated_at
+
+
+def _allowing(config: ServerConfig, connect_timeout: float) -> ServerConfig:
+    """Return *config* with *connect_timeout*, if that is longer than its own."""
+    if connect_timeout <= config.connect_timeout:
+        return config
+    patient = config.model_copy(update={"connect_timeout": connect_timeout})
+    keep_facts(patient, facts_of(config))  # its values may look like placeholders
+    return patient
 
 
 def _handing_on(

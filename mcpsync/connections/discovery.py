@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from .._runtime.fanout import fan_out
 from ..config import ServerConfig
 from ..config.predicates import is_allowed_at_app_level, requires_oauth_machinery
 from ..errors import AuthorizationRequired, MCPSyncError
 from ..transports.base import CallScope
 from .catalogue import ToolCatalogues
 from .connection import Connection, ConnectionOptions, Key
+from .disposal import Entry
 from .factory import ConnectionFactory
-from .repository import ConnectionsRepository
+from .repository import AT_ONCE, ConnectionsRepository
 
 if TYPE_CHECKING:
     from mcp_types import Tool
 
 logger = logging.getLogger(__name__)
+
+Functions = dict[str, dict[str, Any]]
+
+
+class Holder(Protocol):
+    """What has connections, and lends those that are there."""
+
+    def borrow_existing(self, key: Key) -> Entry | None:
+        """Lend a connection if there is one that is open; never make one."""
+
+    def give_back(self, key: Key, entry: Entry) -> None:
+        """Take a lent connection back."""
 
 
 class ToolDiscovery(NamedTuple):
@@ -64,7 +78,8 @@ class Discovery:
     def over(self, connection: Connection, scope: CallScope) -> ToolDiscovery:
         """Ask over a connection that is there."""
         try:
-            return ToolDiscovery(self._catalogues.tools(connection, scope))
+            tools = self._catalogues.tools(connection, scope)
+            return ToolDiscovery([tool.model_copy(deep=True) for tool in tools])
         except MCPSyncError as error:
             return self._failed(connection.server_name, error)
 
@@ -75,33 +90,85 @@ class Discovery:
         except MCPSyncError as error:
             return self._failed(key.server_name, error)
 
+    def functions(
+        self, holders: Iterable[tuple[Holder, Key]], scope: CallScope
+    ) -> Functions | None:
+        """Return the tools of a server as functions by key, asked over a connection that is there.
+
+        Returns:
+            What the first of the holders that has one offers; if nobody has, or it fails, what the
+            application's offered last; None if that is not known.
+        """
+        last = None
+        for holder, key in holders:
+            entry = holder.borrow_existing(key)
+            if entry is None:
+                last = last if last is not None else self._catalogues.last_functions(key)
+                continue
+            try:
+                found = self._catalogues.functions(entry.connection, scope)
+            finally:
+                holder.give_back(key, entry)
+            if found is not None:
+                return found
+        return last
+
+    def app_functions(
+        self, configs: Mapping[str, ServerConfig], app: ConnectionsRepository, scope: CallScope
+    ) -> Functions:
+        """Return the tools of the application's servers as functions by key, connecting to them.
+
+        One that fails is left out, unless it is known what it offered last.
+        """
+
+        def ask(name: str) -> Functions | None:
+            try:
+                app.get(name, scope)
+            except MCPSyncError as error:
+                logger.warning("[MCP][%s] no connection: %s", name, error)
+            return self.functions([(app, Key(None, name))], scope)
+
+        names = [
+            name
+            for name, config in configs.items()
+            if is_allowed_at_app_level(config) and not self._catalogues.is_shadowed(name)
+        ]
+        functions: Functions = {}
+        for found in fan_out("lister", ask, names, limit=AT_ONCE):
+            if isinstance(found, BaseException):
+                raise found
+            functions.update(found or {})
+        return functions
+
     def instructions(
         self, configs: Mapping[str, ServerConfig], app: ConnectionsRepository, scope: CallScope
     ) -> dict[str, str]:
         """Return the instructions of servers that are to give any; those that fail are left out."""
-        own = [
-            name
-            for name, config in configs.items()
-            if config.server_instructions is True and is_allowed_at_app_level(config)
-        ]
-        connections = app.get_many(own, scope, continue_on_error=True) if own else {}
+
+        def ask(name: str) -> str | None:
+            text = configs[name].server_instructions
+            return self._own_words(name, app, scope) if text is True else text or None
+
         found: dict[str, str] = {}
-        for name, config in configs.items():
-            text = config.server_instructions
-            if text is True:
-                text = self._own_words(connections.get(name), scope)
-            if isinstance(text, str) and text.strip():
+        for name, text in zip(configs, fan_out("lister", ask, configs, limit=AT_ONCE), strict=True):
+            if isinstance(text, BaseException):
+                raise text
+            if text is not None and text.strip():
                 found[name] = text
         return found
 
-    def _own_words(self, connection: Connection | None, scope: CallScope) -> str:
-        if connection is None:
-            return ""
+    def _own_words(self, name: str, app: ConnectionsRepository, scope: CallScope) -> str | None:
         try:
-            return connection.facts(timeout=scope.deadline).instructions or ""
+            connection = app.get(name, scope)
+            if connection is None:
+                return None
+            facts = connection.facts(
+                timeout=scope.deadline, cancel=scope.cancel, headers=scope.headers
+            )
         except MCPSyncError as error:
-            logger.warning("[MCP][%s] no instructions: %s", connection.server_name, error)
-            return ""
+            logger.warning("[MCP][%s] no instructions: %s", name, error)
+            return None
+        return facts.instructions
 
     def _failed(self, server_name: str, error: MCPSyncError) -> ToolDiscovery:
         logger.warning("[MCP][%s] its tools cannot be listed: %s", server_name, error)

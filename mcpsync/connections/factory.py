@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import random as _random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._runtime.backoff import linear, pause
 from .._runtime.breaker import CircuitBreaker
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
+from .._runtime.fork import after_fork_in_child
 from ..client.carriers import settings_for
 from ..config import HttpServerConfig, ServerConfig
 from ..config.fingerprint import fingerprint
@@ -31,6 +34,7 @@ from ..http import HttpSettings, Limits
 from ..http.settings import Session
 from ..transports.base import CallScope
 from .connection import TRUST, Connection, ConnectionOptions, Key, fill_in
+from .listing import read_catalogue
 
 if TYPE_CHECKING:
     from mcp_types import Tool
@@ -40,6 +44,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3  # how often connecting is tried [seed 2.5]
 BACKOFF = 2.0  # seconds before the second attempt; twice that before the third [seed 2.5]
 PATIENCE = 30.0  # seconds to leave a server alone that answers 429 and does not say for how long
+MOST_PATIENCE = 86_400.0  # seconds that it may ask for; a slip of its clock is no reason to go away
 
 Notified = Callable[[Connection, Any], None]
 
@@ -50,6 +55,55 @@ class Principal(NamedTuple):
     server_name: str
     user_id: str | None
     fingerprint: str
+
+
+class _Limit(NamedTuple):
+    """How long connecting may take, all attempts together, and whose word that is.
+
+    Args:
+        deadline: The first of the limits there are.
+        seconds: What the configuration says, or the call instead of it.
+        of_call: Whether *deadline* is that of the call itself.
+        hasty: Whether the call gave the server less time than its configuration does.
+    """
+
+    deadline: Deadline
+    seconds: float
+    of_call: bool
+    hasty: bool
+
+    @classmethod
+    def of(cls, scope: CallScope, options: ConnectionOptions) -> _Limit:
+        """Return the limit for what *scope* bounds."""
+        usual = options.config.connect_timeout
+        seconds = options.connection_timeout or usual
+        deadline = scope.deadline.within(seconds)
+        return cls(deadline, seconds, deadline is scope.deadline, seconds < usual)
+
+    def told(self, error: MCPSyncError) -> MCPSyncError:
+        """Return the error as the caller should see it: whose time was it that ran out?"""
+        if not isinstance(error, RequestTimeout) or self.of_call:
+            return error
+        return ConnectTimeout(f"the server did not begin a conversation within {self.seconds:g} s.")
+
+    def blames_the_server(self, error: MCPSyncError) -> bool:
+        """Whether an attempt that failed with *error* speaks against the server. [seed 2.6]
+
+        And not against who asks, or for how little time the server was given.
+        """
+        if isinstance(error, ConnectTimeout):
+            return not (self.hasty or (self.of_call and self.deadline.expired))
+        return not isinstance(error, _NOT_THE_SERVERS)
+
+
+_NOT_THE_SERVERS = (
+    AuthError
+    | RefusedError
+    | ConfigurationError
+    | ConnectionClosed
+    | RequestCancelled
+    | RequestTimeout
+)
 
 
 class ConnectionFactory:
@@ -99,6 +153,7 @@ class ConnectionFactory:
         self._on_notification = on_notification
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
+        self._at_fork = after_fork_in_child(breaker.forget)
 
     def create(
         self,
@@ -120,48 +175,55 @@ class ConnectionFactory:
         Raises:
             PlaceholderError: A placeholder has no value; nothing was sent.
             CircuitOpen: The server failed too often lately; nothing was sent.
-            MCPSyncError: It did not work out; nothing is left open.
+            MCPSyncError: It did not work out; nothing is left open. It names server and user.
         """
-        config = fill_in(options)
-        principal = Principal(key.server_name, key.user_id, fingerprint(config))
-        timeout = options.connection_timeout or config.connect_timeout
-        patient = CallScope(scope.deadline.within(timeout), scope.cancel, scope.headers)
+        with _telling_whose(key):
+            config, principal = _resolved(key, options)
+            return self._create(key, config, principal, options, scope, ephemeral)
+
+    def _create(
+        self,
+        key: Key,
+        config: ServerConfig,
+        principal: Principal,
+        options: ConnectionOptions,
+        scope: CallScope,
+        ephemeral: bool,
+    ) -> Connection:
+        limit = _Limit.of(scope, options)
         for attempt in range(1, self._attempts + 1):
             if not ephemeral:
                 self._check(principal)
             try:
-                connection = self._try(key, config, principal, options, patient)
+                connection = self._try(key, config, principal, options, limit, scope)
             except MCPSyncError as error:
-                told = _told(error, scope.deadline, timeout)
-                if not ephemeral:
-                    self._failed(principal, told)
+                told = limit.told(error)
+                is_left_alone = not ephemeral and self._failed(principal, told, limit)
                 delay = linear(attempt, self._backoff, random=self._random)
-                if self._breaker.open_for(principal) > 0 and not ephemeral:
-                    attempt = self._attempts  # it opened: what failed is the better answer
-                if not self._again(attempt, told, delay, patient.deadline):
+                is_last = attempt == self._attempts or is_left_alone
+                if is_last or not _is_worth_another(told, delay, limit.deadline):
                     raise told from (error if told is not error else error.__cause__)
                 self._tell_retry(key, attempt, delay, told)
-                pause(delay, patient.deadline, patient.cancel)
             else:
                 if not ephemeral:
                     self._succeeded(principal)
                 return connection
+            pause(delay, Deadline(math.inf), scope.cancel)  # it fits: see above
         raise AssertionError("the last attempt returns or raises")
 
     def discover_tools(self, key: Key, options: ConnectionOptions, scope: CallScope) -> list[Tool]:
         """Return the tools of a server over a connection made for that, and closed at once.
 
-        What fails here counts for no breaker. [seed 2.5]
+        What fails here counts for no breaker; one that is open is respected. [seed 2.5]
 
         Raises:
             MCPSyncError: As :meth:`create`, or they could not be listed.
         """
+        with _telling_whose(key):
+            self._check(_resolved(key, options)[1])
         connection = self.create(key, options, scope, ephemeral=True)
         try:
-            listed = connection.tools(
-                timeout=scope.deadline, cancel=scope.cancel, headers=scope.headers
-            )
-            return list(listed)
+            return list(read_catalogue(connection, scope).tools)
         finally:
             connection.close()
 
@@ -205,6 +267,7 @@ class ConnectionFactory:
         config: ServerConfig,
         principal: Principal,
         options: ConnectionOptions,
+        limit: _Limit,
         scope: CallScope,
     ) -> Connection:
         connection = Connection(
@@ -214,13 +277,14 @@ class ConnectionFactory:
             fingerprint=principal.fingerprint,
             clock=self._clock,
             trust=self._trust,
+            connect_timeout=limit.seconds,
             timeout=config.timeout or self._timeout,
             session=self._settings_of(key.server_name, config, options),
             limits=self._limits,
             on_notification=self._on_notification,
         )
         try:
-            connection.connect(timeout=scope.deadline, cancel=scope.cancel, headers=scope.headers)
+            connection.connect(timeout=limit.deadline, cancel=scope.cancel, headers=scope.headers)
         except BaseException:
             connection.close()
             raise
@@ -242,30 +306,27 @@ class ConnectionFactory:
 
     # -- whether to go on -------------------------------------------------------------------------
 
-    def _again(self, attempt: int, error: MCPSyncError, delay: float, deadline: Deadline) -> bool:
-        if attempt >= self._attempts or not error.retryable:
-            return False
-        stop = RateLimited | CircuitOpen | RequestTimeout | ConnectTimeout
-        return not isinstance(error, stop) and delay < deadline.remaining()
-
     def _check(self, principal: Principal) -> None:
         wait = self._breaker.open_for(principal)
         if wait > 0:
             raise CircuitOpen(
                 "Circuit breaker is open, connection attempt blocked: the server failed too often "
-                f"lately. The next attempt is possible in {wait:.0f} s, or with force_new=True.",
+                f"lately. The next attempt is possible in {math.ceil(wait)} s, "
+                "or after clear_cooldown().",
                 server_name=principal.server_name,
                 user_id=principal.user_id,
                 retry_after=wait,
             )
 
-    def _failed(self, principal: Principal, error: MCPSyncError) -> None:
+    def _failed(self, principal: Principal, error: MCPSyncError, limit: _Limit) -> bool:
+        """Count a failed attempt; return whether the server is to be left alone now."""
         if isinstance(error, RateLimited):
-            wait = error.retry_after if error.retry_after is not None else PATIENCE
+            wait = PATIENCE if error.retry_after is None else min(error.retry_after, MOST_PATIENCE)
             if self._breaker.hold(principal, wait):
                 self._tell_opened(principal, "the server asked for patience (429)")
-        elif _is_the_servers(error) and self._breaker.failed(principal):
+        elif limit.blames_the_server(error) and self._breaker.failed(principal):
             self._tell_opened(principal, type(error).__name__)
+        return self._breaker.open_for(principal) > 0
 
     def _succeeded(self, principal: Principal) -> None:
         if self._breaker.succeeded(principal):
@@ -295,21 +356,25 @@ class ConnectionFactory:
             self._emit(ConnectionRetried(key.server_name, key.user_id, attempt, delay, cause))
 
 
-def _told(error: MCPSyncError, deadline: Deadline, timeout: float) -> MCPSyncError:
-    """Return the error as the caller should see it: whose time was it that ran out?"""
-    if isinstance(error, RequestTimeout) and not deadline.expired:
-        return ConnectTimeout(f"the server did not begin a conversation within {timeout:g} s.")
-    return error
+def _is_worth_another(error: MCPSyncError, delay: float, deadline: Deadline) -> bool:
+    """Whether to try again after *error*, in *delay* seconds."""
+    stop = RateLimited | CircuitOpen | RequestTimeout | ConnectTimeout
+    hopeless = isinstance(error, stop) or not error.retryable
+    return not hopeless and delay < deadline.remaining()
 
 
-def _is_the_servers(error: MCPSyncError) -> bool:
-    """Whether a failed attempt speaks against the server, and not against who asks. [seed 2.6]"""
-    whose = (
-        AuthError
-        | RefusedError
-        | ConfigurationError
-        | ConnectionClosed
-        | RequestCancelled
-        | RequestTimeout
-    )
-    return not isinstance(error, whose)
+def _resolved(key: Key, options: ConnectionOptions) -> tuple[ServerConfig, Principal]:
+    """Return the configuration with every placeholder filled in, and whose failures will count."""
+    config = fill_in(options)
+    return config, Principal(key.server_name, key.user_id, fingerprint(config))
+
+
+@contextlib.contextmanager
+def _telling_whose(key: Key) -> Iterator[None]:
+    """Have errors name server and user; what was to follow has not been sent."""
+    try:
+        yield
+    except MCPSyncError as error:
+        error.maybe_executed = False
+        error.with_context(server_name=key.server_name, user_id=key.user_id)
+        raise

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from ..client.options import DEFAULT_TIMEOUT, CallOptions, checked_timeout
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
     from .request_scope import RequestScope
@@ -42,16 +43,29 @@ class Parted(NamedTuple):
     connection_timeout: float | None = None
 
 
+_NOTHING = Parted({})
+
+
 def part(options: ManagerOptions) -> Parted:
     """Part what belongs to the call from what belongs to the connection.
 
+    What the caller does with his variables afterwards is not seen: they are copied.
+
     Raises:
-        ConfigurationError: *connection_timeout* is not a positive number.
+        ConfigurationError: *connection_timeout* is not a positive number, or
+            *custom_user_vars* no mapping.
     """
     if not options:
-        return Parted({})
+        return _NOTHING
     call: dict[str, Any] = dict(options)
     taken = {name: call.pop(name) for name in ConnectOptions.__annotations__ if name in call}
     if taken.get("connection_timeout") is not None:
         taken["connection_timeout"] = checked_timeout(taken["connection_timeout"], DEFAULT_TIMEOUT)
+    own = taken.get("custom_user_vars")
+    if own is not None:
+        if not isinstance(own, Mapping):
+            raise ConfigurationError(
+                f"custom_user_vars must be a mapping of names to values, not {type(own).__name__}."
+            )
+        taken["custom_user_vars"] = dict(own)
     return Parted(CallOptions(**call), **taken)  # type: ignore[typeddict-item]

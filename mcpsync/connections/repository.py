@@ -79,25 +79,20 @@ class ConnectionsRepository:
         Raises:
             MCPSyncError: It could not be made.
         """
-        for _ in range(CHECKOUTS):
-            config = self._allowed(server_name)
-            if config is None:
-                return None
-            key, options = Key(None, server_name), ConnectionOptions(config)
-            connection = self._table.get(key, options, scope)
-            now = self._find(server_name)
-            if now is config or (now and not connection.is_stale(ConnectionOptions(now))):
-                return connection
-        raise ConnectionClosed(
-            f'Configuration for server "{server_name}" changed during connection checkout.',
-            server_name=server_name,
-            retryable=True,
-        )
+        config = self._allowed(server_name)
+        if config is None:
+            return None
+        key = Key(None, server_name)
+        entry = self._check_out(key, ConnectionOptions(config), scope)
+        if entry is None:
+            return None
+        self._table.give_back(key, entry)
+        return entry.connection
 
     def get_many(
         self, server_names: Iterable[str], scope: CallScope, *, continue_on_error: bool = False
     ) -> dict[str, Connection]:
-        """Return the connections to several servers, made three at a time. [seed]
+        """Return the connections to several servers, by name, made three at a time. [seed]
 
         Args:
             server_names: Which; those that are not allowed are left out.
@@ -105,20 +100,18 @@ class ConnectionsRepository:
             continue_on_error: Log what fails, and leave it out.
 
         Raises:
-            MCPSyncError: The first that failed, unless *continue_on_error*.
+            MCPSyncError: The first of them that failed, unless *continue_on_error*.
         """
         names = list(server_names)
         outcomes = fan_out("connector", lambda name: self.get(name, scope), names, limit=AT_ONCE)
         found: dict[str, Connection] = {}
         for name, outcome in zip(names, outcomes, strict=True):
-            if isinstance(outcome, Connection):
-                found[name] = outcome
-            elif outcome is not None and not (
-                continue_on_error and isinstance(outcome, MCPSyncError)
-            ):
+            if isinstance(outcome, MCPSyncError) and continue_on_error:
+                logger.warning("[MCP][%s] no connection: %s", name, outcome)
+            elif isinstance(outcome, BaseException):
                 raise outcome
             elif outcome is not None:
-                logger.warning("[MCP][%s] no connection: %s", name, outcome)
+                found[name] = outcome
         return found
 
     def get_all(self, scope: CallScope) -> dict[str, Connection]:
@@ -130,12 +123,30 @@ class ConnectionsRepository:
         return self._table.of_user(None)
 
     def borrow(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Entry:
-        """Lend a connection; whoever has it gives it back with :meth:`give_back`."""
-        return self._table.borrow(key, options, scope)
+        """Lend a connection; whoever has it gives it back with :meth:`give_back`.
+
+        Raises:
+            ConnectionClosed: The application may have none any more, or it was closed meanwhile.
+            MCPSyncError: It could not be made.
+        """
+        entry = self._check_out(key, options, scope)
+        if entry is None:
+            raise _changed(key.server_name)
+        return entry
 
     def borrow_existing(self, key: Key) -> Entry | None:
-        """Lend a connection if there is one that is open; never make one."""
-        return self._table.borrow_existing(key)
+        """Lend a connection if there is one that is open and up to date; never make one.
+
+        A left-over one is closed.
+        """
+        config = self._allowed(key.server_name)
+        entry = None if config is None else self._table.borrow_existing(key)
+        if config is None or entry is None:
+            return None
+        if entry.connection.is_stale(ConnectionOptions(config)):
+            self._table.give_back(key, entry)
+            return None
+        return entry
 
     def give_back(self, key: Key, entry: Entry) -> None:
         """Take a lent connection back."""
@@ -158,6 +169,26 @@ class ConnectionsRepository:
         self._shutting_down = True
         self._table.close(deadline)
 
+    def _check_out(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Entry | None:
+        """Borrow a connection that is up to date even if the configuration changes meanwhile.
+
+        Returns:
+            None if the application may have none any more.
+        """
+        for _ in range(CHECKOUTS):
+            entry = self._table.borrow(key, options, scope)
+            now = self._find(key.server_name)
+            if now is options.config:
+                return entry
+            if now is not None and is_allowed_at_app_level(now):
+                options = options._replace(config=now)
+                if not entry.connection.is_stale(options):
+                    return entry
+            self._table.give_back(key, entry)
+            if self._allowed(key.server_name) is None:  # and what is left over is closed
+                return None
+        raise _changed(key.server_name)
+
     def _allowed(self, server_name: str) -> ServerConfig | None:
         config = None if self._shutting_down else self._find(server_name)
         if config is not None and is_allowed_at_app_level(config):
@@ -165,3 +196,11 @@ class ConnectionsRepository:
         if Key(None, server_name) in self._table:
             self._table.remove([Key(None, server_name)], "disconnected")
         return None
+
+
+def _changed(server_name: str) -> ConnectionClosed:
+    return ConnectionClosed(
+        f'Configuration for server "{server_name}" changed during connection checkout.',
+        server_name=server_name,
+        retryable=True,
+    )

@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
-from .._runtime.fork import notice_fork
+from .._runtime.deadline import Deadline
+from .._runtime.fanout import fan_out
+from .._runtime.fork import after_fork_in_child, notice_fork
+from .._runtime.locks import new_lock
 from ..client.options import scope_of
-from ..config import ServerConfig, as_user
-from ..config.placeholders import resolve_headers
-from ..config.predicates import is_allowed_at_app_level, scope_of_server
-from ..errors import ConfigurationError
-from .connection import ConnectionOptions, Key
+from ..config import ServerConfig, User, as_user
+from ..config.predicates import facts_of, is_allowed_at_app_level, scope_of_server
+from ..errors import (
+    AuthError,
+    ConfigurationError,
+    ConnectTimeout,
+    MCPSyncError,
+    RefusedError,
+    ServerNotFound,
+)
+from ..transports.base import CallScope
+from .connection import ConnectionOptions, Key, fill_in, require_flow_manager
 from .disposal import Lease, Lender
 from .options import ManagerOptions, part
 from .repository import ConnectionsRepository
 from .request_scope import RequestScope
 from .table import ConnectionTable
 from .users import UserConnectionManager
+
+CLOSED_AT_ONCE = (
+    4  # how many requests' scopes are closed at a time; each may have calls to wait for
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope(CallScope):
+    """A call's scope that knows what the caller himself brought along for the connection.
+
+    Args:
+        has_own_values: Headers, or values for the configuration's variables.
+        has_own_limit: A time for connecting.
+    """
+
+    has_own_values: bool = False
+    has_own_limit: bool = False
+
+    def is_to_blame_for(self, error: BaseException) -> bool:
+        """Whether *error* comes of what this caller brought along, and not of the server."""
+        if self.has_own_limit and isinstance(error, ConnectTimeout):
+            return True
+        return self.has_own_values and isinstance(
+            error, AuthError | ConfigurationError | RefusedError
+        )
 
 
 class Router:
@@ -33,6 +69,8 @@ class Router:
         app: The application's.
         request_table: Makes the table of a request's.
         timeout: Seconds a call may take where neither it nor the configuration says.
+
+    Lock: _lock guards _scopes, _closed.
     """
 
     def __init__(
@@ -49,6 +87,10 @@ class Router:
         self._request_table = request_table
         self._timeout = timeout
         self._current: ContextVar[RequestScope | None] = ContextVar("mcpsync", default=None)
+        self._lock = new_lock("router")
+        self._scopes: weakref.WeakSet[RequestScope] = weakref.WeakSet()
+        self._closed = False
+        self._at_fork = after_fork_in_child(self._forget)
 
     def lease(
         self, server: str, user: Any, options: ManagerOptions, *, of_user: bool = False
@@ -64,36 +106,59 @@ class Router:
             of_user: Take the user's own even if the application's would do.
 
         Raises:
-            ServerNotFound: No server of that name is configured.
+            ServerNotFound: No server of that name is configured. Connections that are left over
+                from when it was are closed.
             ConfigurationError: The user has no id but needs one, or nobody may have a connection.
-            PlaceholderError: A header needs a value that is not there.
+            PlaceholderError: The configuration needs a value that is not there.
         """
         notice_fork()
-        config = self._require(server)
-        owner = None if user is None else as_user(user)
+        owner: User | None = None
+        try:
+            config = self._require(server)
+            owner = None if user is None else as_user(user)
+            return self._lease(server, config, owner, options, of_user)
+        except MCPSyncError as error:
+            if isinstance(error, ServerNotFound):
+                self._close_leftovers(server, user)
+            error.with_context(server_name=server, user_id=None if owner is None else owner.id)
+            raise
+
+    def _lease(
+        self,
+        server: str,
+        config: ServerConfig,
+        owner: User | None,
+        options: ManagerOptions,
+        of_user: bool,
+    ) -> Lease:
         parted = part(options)
         scope = scope_of(parted.call, config.timeout or self._timeout)
         made_from = ConnectionOptions(
             config, owner, parted.custom_user_vars, None, parted.connection_timeout
         )
-        body, afterwards, lender = parted.request_body, None, self._lender(config, owner, of_user)
+        lender, afterwards = self._lender(config, owner, of_user), None
         if lender is self._users:
             key = self._users.key_of(server, made_from)
         elif lender is not None:
             key = Key(None, server)
+            made_from = made_from._replace(user=None, custom_user_vars=None)  # it is for everybody
         elif scope_of_server(config) == "request":
             key = Key(as_user(owner).id, server)
-            lender, afterwards = self._request(body, parted.request_scope)
-            body = lender.body
+            require_flow_manager(server, made_from)
+            lender, afterwards = self._request(parted.request_body, parted.request_scope)
+            made_from = made_from._replace(request_body=lender.body)
         else:
             text = f'No connection found for server "{server}".'
             raise ConfigurationError(text, server_name=server)
-        headers = resolve_headers(
-            config, user=owner, custom_user_vars=parted.custom_user_vars, body=body
-        )
-        if headers is not None:  # of this call only, and the caller's own win
-            scope = replace(scope, headers={**headers, **(scope.headers or {})})
-        return Lease(lender, key, made_from, scope, afterwards)
+        return Lease(lender, key, made_from, _with_own(scope, made_from), afterwards)
+
+    def _close_leftovers(self, server: str, user: Any) -> None:
+        """Close what the application, and the user who asks, have to a server that is gone."""
+        self._app.has(server)
+        try:
+            self._users.disconnect_user_connection(as_user(user).id, server)
+        except ConfigurationError:  # whoever asks has no connections
+            return
 
     def _lender(self, config: ServerConfig, owner: object, of_user: bool) -> Lender | None:
         where = scope_of_server(config)
@@ -105,14 +170,67 @@ class Router:
 
     def request_scope(self, body: Mapping[str, Any] | None) -> RequestScope:
         """Return the connections of one request; entering it makes it the thread's own."""
-        return RequestScope({} if body is None else body, self._request_table, self._current)
+        scope = RequestScope({} if body is None else body, self._request_table, self._current)
+        with self._lock:
+            self._scopes.add(scope)
+            closed = self._closed
+        if closed:
+            scope.close()
+        return scope
 
     def _request(
         self, body: Mapping[str, Any] | None, inside: RequestScope | None
     ) -> tuple[RequestScope, Callable[[], object] | None]:
         """Return the connections of a request, and what is to be done when the call is over."""
-        current = inside or self._current.get()
+        if inside is not None and not (
+            isinstance(inside, RequestScope) and inside.is_of(self._current)
+        ):
+            raise ConfigurationError(
+                "request_scope= takes what this manager's request_scope() gave."
+            )
+        current = inside if inside is not None else self._current.get()
         if body is None and current is not None:
             return current, None
         own = self.request_scope(body)
         return own, own.close
+
+    def close(self, deadline: Deadline) -> None:
+        """Close the connections of every request; there are none to be had any more. Works twice.
+
+        Calls under way may end within three quarters of the time; then they are cut.
+        """
+        with self._lock:
+            self._closed = True
+            scopes = list(self._scopes)
+        fan_out(
+            "closer",
+            lambda scope: scope.close(timeout=deadline.remaining()),
+            scopes,
+            limit=CLOSED_AT_ONCE,
+        )
+
+    def _forget(self) -> None:
+        self._lock = new_lock("router")
+
+
+def _with_own(scope: CallScope, made_from: ConnectionOptions) -> CallScope:
+    """Return the scope of a call with what is the user's or the request's, and of it only.
+
+    Raises:
+        PlaceholderError: A value is missing. Not later: it would be others' error, too.
+    """
+    config = made_from.config
+    filled_in = fill_in(made_from)
+    if filled_in is config and made_from.connection_timeout is None:
+        return scope
+    headers, names = scope.headers, facts_of(config).templated_headers
+    if names and filled_in.type != "stdio":
+        headers = {**{name: filled_in.headers[name] for name in names}, **(headers or {})}
+    return _Scope(
+        scope.deadline,
+        scope.cancel,
+        headers,
+        scope.on_message,
+        has_own_values=bool(scope.headers or made_from.custom_user_vars),
+        has_own_limit=made_from.connection_timeout is not None,
+    )

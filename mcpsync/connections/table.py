@@ -134,9 +134,7 @@ class ConnectionTable:
         """Lend the connection *key* stands for; whoever has it gives it back."""
         waited = False
         while True:
-            entry, removed = self._take(key, options)
-            if removed:
-                self._dispose(removed)
+            entry = self._take(key, options)
             if entry is not None:
                 if entry.connection.must_check and not self._is_there(key, entry, scope):
                     continue
@@ -167,31 +165,30 @@ class ConnectionTable:
         notice_fork()
         with self._lock:
             entry = self._entries.get(key)
-            if entry is None or not entry.connection.is_connected:
+            if entry is None or not entry.connection.is_connected or not self._idle.hold(key):
                 return None
             entry.leases += 1
-            self._idle.hold(key)
             return entry
 
-    def _take(
-        self, key: Key, options: ConnectionOptions
-    ) -> tuple[Entry | None, list[Removed] | None]:
+    def _take(self, key: Key, options: ConnectionOptions) -> Entry | None:
         """Borrow what is there; or remove it, if it is not what the caller wants."""
         with self._lock:
             if self._closed:
                 raise _closed(key)
             entry = self._entries.get(key)
             if entry is None:
-                return None, None
-            if self._idle.has_expired(key):
-                return None, self._pop_all_locked(self._expired_of_locked(key.user_id), "idle")
-            if entry.connection.is_stale(options):
-                return None, self._pop_all_locked([key], "stale")
-            if not entry.leases and not entry.connection.is_connected:
-                return None, self._pop_all_locked([key], "dead")
-            entry.leases += 1
-            self._idle.hold(key)
-            return entry, None
+                return None
+            if not self._idle.hold(key):
+                removed = self._pop_all_locked(self._expired_of_locked(key.user_id), "idle")
+            elif entry.connection.is_stale(options):
+                removed = self._pop_all_locked([key], "stale")
+            elif not entry.leases and not entry.connection.is_connected:
+                removed = self._pop_all_locked([key], "dead")
+            else:
+                entry.leases += 1
+                return entry
+        self._dispose(removed)
+        return None
 
     def _expired_of_locked(self, user_id: str | None) -> list[Key]:
         """Return what a user who was idle for too long leaves behind. [seed]"""

@@ -20,6 +20,23 @@ CHECK_AT_LEAST_EVERY = 60.0  # seconds; so that a manager nobody holds is notice
 CHECK_AT_MOST_EVERY = 0.05
 
 
+class _SweptMaker:
+    """Makes connections that a sweeper looks after; it runs from the first of them on."""
+
+    def __init__(self, factory: ConnectionFactory, sweeper: PeriodicThread) -> None:
+        self._factory = factory
+        self._sweeper = sweeper
+
+    def create(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Connection:
+        """Make a connection and connect it."""
+        self._sweeper.ensure_running()
+        return self._factory.create(key, options, scope)
+
+    def lost(self, connection: Connection) -> None:
+        """Take note that a connection was found dead."""
+        self._factory.lost(connection)
+
+
 class UserConnectionManager:
     """Gives every user connections of his own, made once and shared by his threads. Thread-safe.
 
@@ -45,12 +62,13 @@ class UserConnectionManager:
         tell_reuse: bool = True,
     ) -> None:
         self._factory = factory
+        self._sweeper = PeriodicThread("sweeper", self._sweep)
+        maker = _SweptMaker(factory, self._sweeper)
         self._table = ConnectionTable(
-            factory, idle_timeout=idle_timeout, clock=clock, emit=emit, tell_reuse=tell_reuse
+            maker, idle_timeout=idle_timeout, clock=clock, emit=emit, tell_reuse=tell_reuse
         )
         self._emit = emit
         self._idle_timeout = idle_timeout
-        self._sweeper = PeriodicThread("sweeper", self._sweep)
         self._at_fork = after_fork_in_child(self._sweeper.forget)
 
     def key_of(self, server_name: str, options: ConnectionOptions) -> Key:
@@ -73,7 +91,6 @@ class UserConnectionManager:
                 f'[MCP][User: {user.id}] OAuth server "{server_name}" requires a flow_manager.',
                 server_name=server_name,
             )
-        self._sweeper.ensure_running()
         return Key(user.id, server_name)
 
     def borrow(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Entry:

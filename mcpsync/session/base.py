@@ -87,6 +87,11 @@ class ClientSession(ABC):
         """Whether its transport can still carry something."""
         return self._transport.alive
 
+    @property
+    def conversation(self) -> object:
+        """What is another object once the server was begun with anew."""
+        return self
+
     @abstractmethod
     def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         """Make a request and return its result as it came.

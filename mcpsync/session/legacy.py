@@ -40,6 +40,11 @@ class LegacySession(ClientSession):
         """What was negotiated."""
         return self._facts.protocol_version if self._facts is not None else LATEST_LEGACY
 
+    @property
+    def conversation(self) -> object:
+        """What the last handshake brought."""
+        return self._facts
+
     def initialize(self, call: Call) -> None:
         """Shake hands. (L1, N7, N11)
 

@@ -44,8 +44,8 @@ _CACHEABLE = frozenset(
         "prompts/list",
     }
 )
-_SHARED_CAPABILITIES: JSONObject = {
-    "tools": {},
+_CAPABILITIES: JSONObject = {
+    "tools": {"listChanged": True},
     "resources": {},
     "prompts": {},
     "completions": {},
@@ -62,7 +62,7 @@ class Dispatcher:
         self._options = options
         self.tools = Tools((*TOOLS, *options.extra_tools), journal.add_execution)
         shared: dict[str, Handler] = {
-            "tools/list": lambda call: self._page(call, "tools", self.tools.catalogue),
+            "tools/list": self._list_tools,
             "tools/call": self.tools.run,
             "resources/list": lambda call: self._page(call, "resources", RESOURCES),
             "resources/templates/list": lambda call: self._page(
@@ -76,11 +76,11 @@ class Dispatcher:
         self._handlers: dict[Era, dict[str, Handler]] = {
             "legacy": {
                 **shared,
-                "initialize": _initialize,
+                "initialize": lambda call: _initialize(call, self._capabilities()),
                 "ping": lambda _: {},
                 "logging/setLevel": _set_level,
             },
-            "modern": {**shared, "server/discover": _discover},
+            "modern": {**shared, "server/discover": lambda _: _discover(self._capabilities())},
         }
 
     def run(self, call: Call) -> JSONObject:
@@ -109,6 +109,17 @@ class Dispatcher:
             result |= {"ttlMs": 60_000, "cacheScope": "private" if private else "public"}
         return result
 
+    def _capabilities(self) -> JSONObject:
+        if self.tools.catalogue is not None:
+            return _CAPABILITIES
+        return {name: value for name, value in _CAPABILITIES.items() if name != "tools"}
+
+    def _list_tools(self, call: Call) -> JSONObject:
+        offered = self.tools.catalogue
+        if offered is None:
+            raise RPCError(METHOD_NOT_FOUND, "Method not found: tools/list")
+        return self._page(call, "tools", offered)
+
     def _page(self, call: Call, key: str, items: tuple[JSONObject, ...]) -> JSONObject:
         start = _decode_cursor(call.params.get("cursor"), key, len(items))
         size = self._options.page_size or len(items)
@@ -135,7 +146,7 @@ def _decode_cursor(cursor: object, key: str, length: int) -> int:
     raise RPCError(INVALID_PARAMS, "Invalid cursor")
 
 
-def _initialize(call: Call) -> JSONObject:
+def _initialize(call: Call, capabilities: JSONObject) -> JSONObject:
     params = call.params
     info = params.get("clientInfo")
     requested = params.get("protocolVersion")
@@ -146,16 +157,16 @@ def _initialize(call: Call) -> JSONObject:
     call.session.version = requested if requested in LEGACY_VERSIONS else LATEST_LEGACY
     return {
         "protocolVersion": call.session.version,
-        "capabilities": _SHARED_CAPABILITIES,
+        "capabilities": capabilities,
         "serverInfo": SERVER_INFO,
         "instructions": INSTRUCTIONS,
     }
 
 
-def _discover(_: Call) -> JSONObject:
+def _discover(capabilities: JSONObject) -> JSONObject:
     return {
         "supportedVersions": list(MODERN_VERSIONS),
-        "capabilities": _SHARED_CAPABILITIES,
+        "capabilities": capabilities,
         "instructions": INSTRUCTIONS,
     }
 

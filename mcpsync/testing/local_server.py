@@ -8,7 +8,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Literal, Self
 
@@ -174,6 +174,28 @@ class LocalServer:
     @auth_token.setter
     def auth_token(self, token: str | None) -> None:
         self._endpoint.auth_token = token
+
+    @property
+    def tools(self) -> list[str] | None:
+        """The names of the tools it offers; None if it does not say that it has any.
+
+        May be set to other names of its own tools and to new tools, as JSON objects: calling one
+        of those returns a text. A client is not told by itself: :meth:`announce_tools_changed`.
+        """
+        offered = self._endpoint.runner.dispatcher.tools.catalogue
+        return None if offered is None else [tool["name"] for tool in offered]
+
+    @tools.setter
+    def tools(self, tools: Iterable[str | JSONObject] | None) -> None:
+        self._endpoint.runner.dispatcher.tools.offer(tools)
+
+    def announce_tools_changed(self, times: int = 1) -> None:
+        """Have the next tool call send ``notifications/tools/list_changed`` before it is run.
+
+        Args:
+            times: How many of them, one after the other.
+        """
+        self._endpoint.runner.dispatcher.tools.announce_change(times)
 
     def inject(
         self,

@@ -49,7 +49,7 @@ class Runner:
     """Runs requests and sends their answers; safe to call from many threads."""
 
     def __init__(self, dispatcher: Dispatcher, journal: Journal) -> None:
-        self._dispatcher = dispatcher
+        self.dispatcher = dispatcher
         self._journal = journal
         self.running = RunningCalls()
 
@@ -89,7 +89,7 @@ class Runner:
 
     def _carry_out(self, call: Call) -> tuple[int, JSONObject]:
         try:
-            return 200, result_message(call.request_id, self._dispatcher.run(call))
+            return 200, result_message(call.request_id, self.dispatcher.run(call))
         except RPCError as error:
             return _status_of(call.era, error.code), error.to_message(call.request_id)
 

@@ -61,10 +61,27 @@ def test_holds_are_counted(tracker, clock):
 
 def test_holding_again_ends_the_idleness(tracker, clock):
     tracker.touch("a")
+    clock.advance(TIMEOUT - 1)
+    assert tracker.hold("a")
     clock.advance(TIMEOUT)
-    tracker.hold("a")
     assert tracker.expired() == []
     assert len(tracker) == 1
+
+
+def test_what_has_expired_cannot_be_held_any_more(tracker, clock):
+    tracker.touch("a")
+    clock.advance(TIMEOUT)
+    assert not tracker.hold("a")
+    assert not tracker.held("a")
+    assert tracker.expired() == ["a"]
+
+
+def test_looking_for_the_expired_may_stop_early_and_leave_some_out(tracker, clock):
+    for key in "abcd":
+        tracker.touch(key)
+    clock.advance(TIMEOUT)
+    assert tracker.expired(2) == ["a", "b"]
+    assert tracker.expired(2, skip=lambda key: key in "ab") == ["c", "d"]
 
 
 @pytest.mark.parametrize(("passed", "expired"), [(TIMEOUT - 1, False), (TIMEOUT, True)])
@@ -188,6 +205,8 @@ class Model:
         self.holds, self.since = {}, {}
 
     def apply(self, name, key, now):
+        if name == "hold" and key in self.since and now - self.since[key] >= 10:
+            return  # it has expired
         if name == "hold":
             self.holds[key] = self.holds.get(key, 0) + 1
             self.since.pop(key, None)
