@@ -34,6 +34,7 @@ from .connections import (
 )
 from .connections.catalogue import ToolCatalogues
 from .connections.discovery import Discovery, Holder, ToolDiscovery
+from .connections.disposal import Lease
 from .connections.options import ManagerOptions
 from .connections.request_scope import table_of_a_request
 from .connections.routing import Router
@@ -224,7 +225,7 @@ class MCPManager:
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        with self._router.lease(server, user, options) as connection:
+        with _lasting(self._router.lease(server, user, options)) as connection:
             return connection
 
     def get_user_connection(
@@ -251,7 +252,7 @@ class MCPManager:
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        lease = self._router.lease(server, as_user(user), options, of_user=True)
+        lease = _lasting(self._router.lease(server, as_user(user), options, of_user=True))
         if lease.lender is not self._users:
             with lease as connection:
                 return connection
@@ -425,6 +426,7 @@ class MCPManager:
         deadline = Deadline(timeout)
         self._catalogues.close()
         self._users.close(deadline)
+        self._router.close(deadline)
         self._app.close(deadline)
 
     def _holds(self, connection: Connection) -> bool:
@@ -465,6 +467,17 @@ class MCPManager:
             f"<MCPManager {len(self.server_names)} servers, {counts.users} users, "
             f"{counts.connections} connections, {counts.leased} leased>"
         )
+
+
+def _lasting(lease: Lease) -> Lease:
+    """Return what lends a connection that is there afterwards, too."""
+    if lease.afterwards is not None:
+        raise ConfigurationError(
+            f'server "{lease.key.server_name}" needs values of one request: '
+            "with manager.request_scope(body=…).",
+            server_name=lease.key.server_name,
+        )
+    return lease
 
 
 def _at_least_one(attempts: int) -> int:

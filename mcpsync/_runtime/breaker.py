@@ -165,17 +165,17 @@ class CircuitBreaker(Generic[K]):
             return self._opened_locked(record, now, was_open)
 
     def reset(self, matches: Callable[[K], bool]) -> list[K]:
-        """Forget all about the keys that *matches* says yes to; return those that were open.
+        """Forget all about the keys that *matches* says yes to; return those that were opened,
+        and were not told to be closed yet.
 
         *matches* is called with no lock held.
         """
         with self._lock:
             keys = list(self._records)
         chosen = [key for key in keys if matches(key)]
-        now = self._clock.monotonic()
         with self._lock:
             found = [(key, self._records.pop(key, None)) for key in chosen]
-            return [key for key, record in found if record is not None and record.is_open(now)]
+            return [key for key, record in found if record is not None and record.opened]
 
     def states(self) -> dict[K, BreakerState]:
         """Return what is known about every key that something is wrong with, as of now."""

@@ -13,6 +13,7 @@ from .._runtime.deadline import Deadline
 from .._runtime.fanout import fan_out
 from .._runtime.locks import assert_none_held
 from ..client.options import CLOSE_TIMEOUT
+from ..errors import MCPSyncError
 from ..events import ConnectionClosed, Event
 from ..transports.base import CallScope
 from .connection import Connection, ConnectionOptions, Key
@@ -63,7 +64,7 @@ class Lease:
         afterwards: Called once it was given back.
     """
 
-    __slots__ = ("_afterwards", "_entry", "key", "lender", "options", "scope")
+    __slots__ = ("_entry", "afterwards", "key", "lender", "options", "scope")
 
     def __init__(
         self,
@@ -77,15 +78,17 @@ class Lease:
         self.key = key
         self.options = options
         self.scope = scope
-        self._afterwards = afterwards
+        self.afterwards = afterwards
         self._entry: Entry | None = None
 
     def __enter__(self) -> Connection:
         try:
             self._entry = entry = self.lender.borrow(self.key, self.options, self.scope)
-        except BaseException:
-            if self._afterwards is not None:
-                self._afterwards()
+        except BaseException as error:
+            if isinstance(error, MCPSyncError):
+                error.with_context(server_name=self.key.server_name, user_id=self.key.user_id)
+            if self.afterwards is not None:
+                self.afterwards()
             raise
         return entry.connection
 
@@ -98,8 +101,8 @@ class Lease:
         entry, self._entry = self._entry, None
         if entry is not None:
             self.lender.give_back(self.key, entry)
-            if self._afterwards is not None:
-                self._afterwards()
+            if self.afterwards is not None:
+                self.afterwards()
 
 
 class Disposal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from .._runtime.cancel import Cancellation, Watch
@@ -107,14 +107,20 @@ class ConnectionTable:
 
     def get(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Connection:
         """Return the connection without borrowing it; its idleness begins anew."""
-        entry = self.borrow(key, options, scope)
-        self.give_back(key, entry)
-        return entry.connection
+        with self.lease(key, options, scope) as connection:
+            return connection
 
-    def replace(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Connection:
+    def replace(
+        self,
+        key: Key,
+        options: ConnectionOptions,
+        scope: CallScope,
+        before: Callable[[], None] = lambda: None,
+    ) -> Connection:
         """Close the connection there is, then make another and return it. (Seed: ``forceNew``.)
 
-        It joins nobody's attempt, and nobody joins its own: one at a time for a key.
+        It joins nobody's attempt, and nobody joins its own: one at a time for a key. *before* is
+        called when it is its turn.
         """
         mine: list[Entry] = []
 
@@ -122,9 +128,14 @@ class ConnectionTable:
             with self._lock:
                 removed = self._pop_all_locked([key], "replaced")
             self._disposal.dispose(removed)
+            before()
             self._create(key, options, scope, mine)
 
-        self._flight.do(key, anew, deadline=scope.deadline, cancel=scope.cancel, alone=True)
+        try:
+            self._flight.do(key, anew, deadline=scope.deadline, cancel=scope.cancel, alone=True)
+        except MCPSyncError as error:
+            error.with_context(server_name=key.server_name, user_id=key.user_id)
+            raise
         if not mine:
             raise _closed(key)
         self.give_back(key, mine[0])
@@ -204,6 +215,7 @@ class ConnectionTable:
                 lambda: entry.connection.check(scope),
                 deadline=scope.deadline,
                 cancel=scope.cancel,
+                own_affair=scope.is_to_blame_for,
             )
         except BaseException as error:
             self.give_back(key, entry)

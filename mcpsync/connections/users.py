@@ -7,11 +7,10 @@ from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from .._runtime.threads import PeriodicThread
 from ..config import as_user
-from ..config.predicates import is_allowed_at_app_level, requires_oauth_machinery
 from ..errors import ConfigurationError
 from ..events import Emit, SweepFinished
 from ..transports.base import CallScope
-from .connection import Connection, ConnectionOptions, Key
+from .connection import Connection, ConnectionOptions, Key, require_flow_manager
 from .disposal import Entry
 from .factory import ConnectionFactory
 from .table import ConnectionTable, TableCounts
@@ -80,17 +79,13 @@ class UserConnectionManager:
         """
         user = as_user(options.user)
         config = options.config
-        if config.scope == "app" and is_allowed_at_app_level(config):
+        if config.scope == "app":
             raise ConfigurationError(
                 f"[MCP][User: {user.id}] Trying to create user-specific connection for "
                 f'app-level server "{server_name}".',
                 server_name=server_name,
             )
-        if options.flow_manager is None and requires_oauth_machinery(config):
-            raise ConfigurationError(
-                f'[MCP][User: {user.id}] OAuth server "{server_name}" requires a flow_manager.',
-                server_name=server_name,
-            )
+        require_flow_manager(server_name, options)
         return Key(user.id, server_name)
 
     def borrow(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Entry:
@@ -130,8 +125,12 @@ class UserConnectionManager:
         key = self.key_of(server_name, options)
         if not force_new:
             return self._table.get(key, options, scope)
-        self._factory.clear_cooldown(server_name, key.user_id)
-        return self._table.replace(key, options, scope)
+        return self._table.replace(
+            key,
+            options,
+            scope,
+            before=lambda: self._factory.clear_cooldown(server_name, key.user_id),
+        )
 
     def get_user_connections(self, user_id: str) -> dict[str, Connection]:
         """Return the connections of a user, by server name."""

@@ -239,10 +239,11 @@ def _retry_after(value: str | None) -> float | None:
     """Return the seconds a ``Retry-After`` asks for: a number, or a date. (RFC 9110, 10.2.3.)"""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return float(value)
     try:
-        until = parsedate_to_datetime(value) - datetime.now(UTC)
+        date = parsedate_to_datetime(value)
     except (TypeError, ValueError):
         return None
-    return max(0.0, until.total_seconds())
+    until = date if date.tzinfo is not None else date.replace(tzinfo=UTC)  # asctime: always GMT
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())

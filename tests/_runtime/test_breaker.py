@@ -324,13 +324,13 @@ def test_clearing_re_enables_and_begins_all_counts_anew(breaker):
     assert breaker.open_for(ADA) == 30.0
 
 
-def test_clearing_forgets_what_matches_and_returns_what_was_open(breaker, clock):
+def test_clearing_forgets_what_matches_and_returns_what_nobody_was_told_is_closed(breaker, clock):
     fail(breaker, 3, key="was open")
     clock.advance(30)
     fail(breaker, 2, key="counted")
     fail(breaker, 3)
     fail(breaker, 3, key=BOB)
-    assert breaker.reset(lambda key: key != BOB) == [ADA]
+    assert breaker.reset(lambda key: key != BOB) == ["was open", ADA]
     assert list(breaker.states()) == [BOB]
     assert len(breaker) == 1
 

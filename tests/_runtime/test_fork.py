@@ -1,13 +1,15 @@
 """A forked child begins again: nothing of its parent's is used, closed or waited for."""
 
+import ctypes
 import gc
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from mcpsync._runtime import fork
-from mcpsync._runtime.fork import after_fork_in_child
+from mcpsync._runtime.fork import after_fork_in_child, has_begun, notice_fork
 from mcpsync._runtime.threads import Courier, PeriodicThread
 
 pytestmark = [
@@ -77,6 +79,73 @@ def test_without_its_handle_a_registration_ends(in_child):
     owner.handle = None
     gc.collect()
     assert in_child(lambda: log) == []
+
+
+def test_an_error_of_one_owner_does_not_keep_the_others_from_forgetting(in_child, caplog):
+    class Failing(Owner):
+        def forget(self):
+            raise ValueError("as asked")
+
+    log = []
+    owners = [kind(log) for kind in (Owner, Failing, Owner, Failing, Owner)]
+    assert in_child(lambda: (len(log), len(caplog.records))) == [3, 2]
+    del owners
+
+
+@pytest.fixture
+def in_quiet_child(in_child, monkeypatch):
+    """The same in a child that was forked in C, without a word to Python."""
+    monkeypatch.setattr(os, "fork", ctypes.PyDLL(None).fork)
+    return in_child
+
+
+def test_a_fork_that_python_was_not_told_of_is_noticed_once(in_quiet_child):
+    log = []
+    owner = Owner(log)
+
+    def in_the_child():
+        before = len(log), has_begun()
+        notice_fork()
+        notice_fork()
+        return *before, log == [os.getpid()], has_begun()
+
+    assert in_quiet_child(in_the_child) == [0, False, True, True]
+    notice_fork()
+    assert (log, has_begun()) == ([], True)
+    del owner
+
+
+def test_of_many_threads_that_notice_a_fork_one_begins_again_and_the_others_wait(in_quiet_child):
+    class Slow(Owner):
+        def forget(self):
+            threading.Event().wait(0.05)
+            super().forget()
+
+    log = []
+    owner = Slow(log)
+
+    def in_the_child():
+        def see(_):
+            notice_fork()
+            return len(log)
+
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(see, range(8)))
+
+    assert in_quiet_child(in_the_child) == [1] * 8
+    del owner
+
+
+def test_a_child_of_such_a_child_notices_too(in_quiet_child):
+    log = []
+    owner = Owner(log)
+
+    def in_the_child():
+        notice_fork()
+        return in_quiet_child(lambda: (notice_fork(), len(log))[1])
+
+    assert in_quiet_child(in_the_child) == 2
+    del owner
 
 
 class Pulse:

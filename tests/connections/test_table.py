@@ -121,7 +121,7 @@ def test_they_share_its_error_each_with_a_copy(table: ConnectionTable, make: Mak
     wait_until(lambda: table._flight.joined == 7)
     gate.open()
     errors = [outcome(caller) for caller in callers]
-    assert [str(error) for error in errors] == ["nobody listens there."] * 8
+    assert [error.message for error in errors] == ["nobody listens there."] * 8
     assert len({id(error) for error in errors}) == 8
     assert make.calls == 1
 

@@ -360,7 +360,7 @@ def test_a_refusal_counts_even_if_its_body_is_too_large():
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7.0), ("0", 0.0), ("soon", None), ("", None), ("-1", None), ("1e3", None)],
+    [("7", 7.0), ("0", 0.0), ("soon", None), ("", None), ("-1", None), ("1e3", None), ("\u00b2", None)],
 )
 def test_429_says_how_long_to_wait(value, seconds):
     with pytest.raises(RateLimited) as caught:
@@ -372,6 +372,13 @@ def test_429_says_how_long_to_wait(value, seconds):
 
 def test_429_may_say_until_when_to_wait():
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    with pytest.raises(RateLimited) as caught:
+        ask(status("429 Too Many Requests", Retry_After=until))
+    assert 50 < caught.value.retry_after <= 60
+
+
+def test_a_retry_after_in_the_oldest_form_of_a_date_is_in_greenwich_time():
+    until = (datetime.now(UTC) + timedelta(seconds=60)).strftime("%a %b %d %H:%M:%S %Y")
     with pytest.raises(RateLimited) as caught:
         ask(status("429 Too Many Requests", Retry_After=until))
     assert 50 < caught.value.retry_after <= 60
