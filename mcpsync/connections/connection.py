@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
@@ -18,6 +19,8 @@ from ..config.predicates import facts_of, keep_facts, requires_oauth_machinery
 from ..errors import (
     AuthError,
     ConfigurationError,
+    ConnectError,
+    ConnectionLost,
     ConnectTimeout,
     InputRequired,
     MCPError,
@@ -165,7 +168,8 @@ class Connection(Client):
     def must_check(self) -> bool:
         """Whether to ask the server if it is there before it is trusted with a call.
 
-        Only the legacy era has a connection to lose; a modern server is never asked.
+        That is so when nothing was heard of it for a while, and after a call that could not reach
+        it or was cut. Only the legacy era has a connection to lose; a modern server is never asked.
         """
         if self._clock.monotonic() - self._heard_at < self._trust:
             return False

@@ -154,6 +154,8 @@ class Disposal:
         ]
         for entry in overdue:
             del self._waiting[entry]
+        if overdue and not self._waiting:
+            self.drained.set()
         return [Removed(entry, str(entry.doomed)) for entry in overdue]
 
     def until_overdue_locked(self) -> float | None:
@@ -187,9 +189,13 @@ class Disposal:
 
     def _close(self, removed: Removed, deadline: Deadline | None) -> None:
         key = removed.entry.key
+        self.close(removed.entry.connection, deadline)
+        self._tell(ConnectionClosed(key.server_name, key.user_id, removed.reason))
+
+    def close(self, connection: Connection, deadline: Deadline | None = None) -> None:
+        """Close one connection; if that fails, it is logged: nobody has it any more."""
         timeout = CLOSE_TIMEOUT if deadline is None else deadline.remaining()
         try:
-            removed.entry.connection.close(timeout=timeout)
-        except Exception:  # it is out of the table: the others have to be closed, too
-            logger.exception("closing the connection to %s failed", key.server_name)
-        self._tell(ConnectionClosed(key.server_name, key.user_id, removed.reason))
+            connection.close(timeout=timeout)
+        except Exception:
+            logger.exception("closing the connection to %s failed", connection.key.server_name)

@@ -44,9 +44,10 @@ class Maker(Protocol):
 class _Creation:
     """A connection on its way; a teardown in the meantime dooms it, as closing the table does."""
 
-    __slots__ = ("doomed", "flight", "stop")
+    __slots__ = ("began", "doomed", "flight", "stop")
 
     def __init__(self, flight: object) -> None:
+        self.began = 0.0
         self.doomed = False
         self.flight = flight
         self.stop = Cancellation()
@@ -125,11 +126,7 @@ class ConnectionTable:
         mine: list[Entry] = []
 
         def anew() -> None:
-            with self._lock:
-                removed = self._pop_all_locked([key], "replaced")
-            self._disposal.dispose(removed)
-            before()
-            self._create(key, options, scope, mine)
+            self._create(key, options, scope, mine, before)
 
         try:
             self._flight.do(key, anew, deadline=scope.deadline, cancel=scope.cancel, alone=True)
@@ -191,7 +188,7 @@ class ConnectionTable:
                 return None
             if not self._idle.hold(key):
                 removed = self._pop_all_locked(self._expired_of_locked(key.user_id), "idle")
-            elif entry.connection.is_stale(options):
+            elif self._is_stale_locked(entry, options):
                 removed = self._pop_all_locked([key], "stale")
             elif not entry.leases and not entry.connection.is_connected:
                 removed = self._pop_all_locked([key], "dead")
@@ -200,6 +197,15 @@ class ConnectionTable:
                 return entry
         self._dispose(removed)
         return None
+
+    def _is_stale_locked(self, entry: Entry, options: ConnectionOptions) -> bool:
+        """Ask a connection that is held; if a value is missing, it is held no longer."""
+        assert self._lock.locked()
+        try:
+            return entry.connection.is_stale(options)
+        except BaseException:
+            self._idle.release(entry.key)
+            raise
 
     def _expired_of_locked(self, user_id: str | None) -> list[Key]:
         """Return what a user who was idle for too long leaves behind. [seed]"""
@@ -248,16 +254,34 @@ class ConnectionTable:
     # -- making -----------------------------------------------------------------------------------
 
     def _create(
-        self, key: Key, options: ConnectionOptions, scope: CallScope, mine: list[Entry]
+        self,
+        key: Key,
+        options: ConnectionOptions,
+        scope: CallScope,
+        mine: list[Entry],
+        before: Callable[[], None] | None = None,
     ) -> None:
-        """Make a connection, put it into the table, and borrow it for whoever made it."""
+        """Make a connection, put it into the table, and borrow it for whoever made it.
+
+        With *before* it is made instead of the one there is, once that is closed and *before* has
+        been called. From the beginning on a teardown ends it.
+        """
         creation = _Creation(self._flight.current(key))
+        removed: list[Removed] = []
         with self._lock:
+            if before is not None:
+                removed = self._pop_all_locked([key], "replaced")
             if self._closed or key in self._entries:  # landed between our look and our flight
                 return
             self._creations[key] = creation
-        began = self._clock.monotonic()
-        connection = self._connect(key, options, scope, creation)
+
+        def prepare() -> None:
+            self._disposal.dispose(removed)
+            if before is not None:
+                before()
+            creation.began = self._clock.monotonic()
+
+        connection = self._connect(key, options, scope, creation, prepare)
         with self._lock:  # one section, so that a teardown sees the creation or the connection
             self._forget_creation_locked(key, creation)
             if not creation.doomed:
@@ -265,17 +289,23 @@ class ConnectionTable:
                 self._put_locked(key, entry)
                 mine.append(entry)
         if not mine:
-            connection.close()
+            self._disposal.close(connection)
             raise _torn_down(key)
-        seconds = self._clock.monotonic() - began
+        seconds = self._clock.monotonic() - creation.began
         self._tell(ConnectionCreated(key.server_name, key.user_id, seconds))
 
     def _connect(
-        self, key: Key, options: ConnectionOptions, scope: CallScope, creation: _Creation
+        self,
+        key: Key,
+        options: ConnectionOptions,
+        scope: CallScope,
+        creation: _Creation,
+        prepare: Callable[[], None],
     ) -> Connection:
         stop = creation.stop  # the caller's cancellation, or a teardown's
         watch = Watch(scope.cancel, lambda error: stop.cancel(error.reason))
         try:
+            prepare()
             stoppable = CallScope(scope.deadline, stop, scope.headers)
             return self._maker.create(key, options, stoppable)
         except BaseException as error:
@@ -359,7 +389,7 @@ class ConnectionTable:
         with self._lock:
             waiting = self._disposal.wait_locked()
         if waiting:
-            drained.wait(0.75 * deadline.remaining())
+            drained.wait(Deadline(0.75 * deadline.remaining()).wait_time())
             with self._lock:
                 overdue = self._disposal.overdue_locked(everything=True)
             self._disposal.dispose(overdue, deadline)
@@ -413,8 +443,7 @@ class ConnectionTable:
         self._lock = new_lock("connection table")
         self._flight.reset()
         self._checks.reset()
-        for key in self._entries:
-            self._idle.discard(key)
+        self._idle = IdleTracker(self._idle.timeout, self._clock.monotonic)
         self._disposal.forget()
         self._entries, self._by_user, self._creations = {}, {}, {}
 

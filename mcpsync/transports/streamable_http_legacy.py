@@ -47,10 +47,14 @@ class StreamableHTTPLegacy(StreamableHTTP):
         """Use the new session for everything from now on."""
         self._session, self._next = self._next, None
 
+    def _session_of(self, message: Message) -> _Session | None:
+        """Return the session a message belongs to: the last of a handshake is of the new one."""
+        is_last = message.get("method") == "notifications/initialized"
+        return self._next if is_last else self._session
+
     def _headers(self, message: Message) -> Mapping[str, str]:
-        method = message.get("method")
-        session = self._next if method == "notifications/initialized" else self._session
-        if session is None or method == "initialize":
+        session = self._session_of(message)
+        if session is None or message.get("method") == "initialize":
             return legacy_headers(None, None)
         return legacy_headers(session.version, session.id)
 
@@ -63,7 +67,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         self._next = _Session(session_id, None)
 
     def _refusal(self, response: HttpResponse, message: Message) -> MCPSyncError:
-        session = self._session
+        session = self._session_of(message)
         if (
             response.status == 404
             and session is not None

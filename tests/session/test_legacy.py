@@ -111,6 +111,15 @@ def test_a_call_that_comes_before_the_new_session_is_announced_waits_for_it(serv
         assert sorted([first.result(LONG), second.result(LONG)]) == [1, 2]
 
 
+def test_a_session_forgotten_before_the_handshake_is_over_is_told_as_such():
+    with LocalServer(era="legacy") as server, Client(server.url, mode="legacy") as client:
+        server.inject(Fault.SESSION_404, "notifications/initialized")
+        with pytest.raises(SessionExpired) as caught:
+            client.connect()
+        assert caught.value.retryable
+        assert not caught.value.maybe_executed
+
+
 def test_a_session_that_is_forgotten_twice_is_expired(server, client):
     server.inject(Fault.SESSION_404, "tools/call", times=2)
     with pytest.raises(SessionExpired) as caught:
