@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 from pydantic import BaseModel
 
 from .._runtime.deadline import Deadline
+from .._runtime.fork import notice_fork
 from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, parse_server
 from ..config.placeholders import resolve
 from ..errors import ConfigurationError, MCPSyncError
@@ -388,6 +389,7 @@ class Client:
         return value
 
     def _call(self, options: CallOptions, progress: ProgressCallback | None = None) -> Call:
+        notice_fork()  # here, since every way in comes by
         return Call(scope_of(options, self._timeout), progress, options.get("meta"))
 
     def __enter__(self) -> Self:

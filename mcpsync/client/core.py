@@ -89,7 +89,6 @@ class SessionKeeper:
             ConnectionClosed: The client was closed.
             MCPSyncError: None is to be had; nothing that was to follow has been sent.
         """
-        notice_fork()
         session = self._session
         if session is not None and session.alive:
             return session

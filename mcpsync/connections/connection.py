@@ -230,6 +230,9 @@ class Connection(Client):
         self._calls.append(None)
         try:
             answer = super()._ask_in(call, method, params, model, tool_name)
+        except (ConnectError, ConnectionLost):
+            self._heard_at = -math.inf  # it may be gone: whoever borrows it next asks
+            raise
         finally:
             self._calls.pop()
         self._heard_at = self._clock.monotonic()

@@ -14,7 +14,7 @@ from .._runtime.fork import after_fork_in_child, notice_fork
 from .._runtime.locks import new_lock
 from ..client.options import scope_of
 from ..config import ServerConfig, User, as_user
-from ..config.predicates import facts_of, is_allowed_at_app_level, scope_of_server
+from ..config.predicates import Facts, facts_of
 from ..errors import (
     AuthError,
     ConfigurationError,
@@ -136,13 +136,14 @@ class Router:
         made_from = ConnectionOptions(
             config, owner, parted.custom_user_vars, None, parted.connection_timeout
         )
-        lender, afterwards = self._lender(config, owner, of_user), None
+        facts = facts_of(config)
+        lender, afterwards = self._lender(facts, owner, of_user), None
         if lender is self._users:
             key = self._users.key_of(server, made_from)
         elif lender is not None:
             key = Key(None, server)
             made_from = made_from._replace(user=None, custom_user_vars=None)  # it is for everybody
-        elif scope_of_server(config) == "request":
+        elif facts.scope == "request":
             key = Key(as_user(owner).id, server)
             require_flow_manager(server, made_from)
             lender, afterwards = self._request(parted.request_body, parted.request_scope)
@@ -150,7 +151,9 @@ class Router:
         else:
             text = f'No connection found for server "{server}".'
             raise ConfigurationError(text, server_name=server)
-        return Lease(lender, key, made_from, _with_own(scope, made_from), afterwards)
+        if facts.templated or made_from.connection_timeout is not None:
+            scope = _with_own(scope, made_from)
+        return Lease(lender, key, made_from, scope, afterwards)
 
     def _close_leftovers(self, server: str, user: Any) -> None:
         """Close what the application, and the user who asks, have to a server that is gone."""
@@ -160,13 +163,12 @@ class Router:
         except ConfigurationError:  # whoever asks has no connections
             return
 
-    def _lender(self, config: ServerConfig, owner: object, of_user: bool) -> Lender | None:
-        where = scope_of_server(config)
-        if where == "request":
+    def _lender(self, facts: Facts, owner: User | None, of_user: bool) -> Lender | None:
+        if facts.scope == "request":
             return None
-        if where == "user" or of_user or (where is None and owner is not None):
+        if facts.scope == "user" or of_user or (facts.scope is None and owner is not None):
             return self._users
-        return self._app if is_allowed_at_app_level(config) else None
+        return self._app if facts.app_level else None
 
     def request_scope(self, body: Mapping[str, Any] | None) -> RequestScope:
         """Return the connections of one request; entering it makes it the thread's own."""
@@ -219,11 +221,8 @@ def _with_own(scope: CallScope, made_from: ConnectionOptions) -> CallScope:
     Raises:
         PlaceholderError: A value is missing. Not later: it would be others' error, too.
     """
-    config = made_from.config
     filled_in = fill_in(made_from)
-    if filled_in is config and made_from.connection_timeout is None:
-        return scope
-    headers, names = scope.headers, facts_of(config).templated_headers
+    headers, names = scope.headers, facts_of(made_from.config).templated_headers
     if names and filled_in.type != "stdio":
         headers = {**{name: filled_in.headers[name] for name in names}, **(headers or {})}
     return _Scope(

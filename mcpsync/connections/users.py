@@ -85,7 +85,8 @@ class UserConnectionManager:
                 f'app-level server "{server_name}".',
                 server_name=server_name,
             )
-        require_flow_manager(server_name, options)
+        if options.flow_manager is None:
+            require_flow_manager(server_name, options)
         return Key(user.id, server_name)
 
     def borrow(self, key: Key, options: ConnectionOptions, scope: CallScope) -> Entry:
