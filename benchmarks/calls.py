@@ -6,11 +6,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import wire
 from bare import BareServer
-from contenders import WARM_UP, Contender
+from contenders import Contender
 from report import Report
-from timing import run_block
 from wire import Target
 
 VARIANTS = [(era, answer) for era in ("legacy", "modern") for answer in ("json", "sse")]
@@ -132,35 +130,3 @@ def _server_is_not_the_limit(report: Report, variant: str, samples: dict[str, Sa
     fastest = max(clients, key=lambda who: statistics.median(clients[who].rate))
     rates = (raw.rate, clients[fastest].rate)
     report.add_ratio("server head room", variant, ("raw socket", fastest), rates)
-
-
-def measure_manager(report: Report, server: BareServer, size: Size) -> None:
-    """Compare ``manager.call_tool`` with ``client.call_tool``."""
-    for era in ("legacy", "modern"):
-        with report.attempt("manager", era, "mcpsync"):
-            target = server.target(era, "json")
-            direct, managed = _manager_blocks(target, size)
-            pair = ("manager.call_tool", "client.call_tool")
-            report.add_ratio("manager p50", f"{era} json", pair, (managed, direct))
-
-
-def _manager_blocks(target: Target, size: Size) -> tuple[list[float], list[float]]:
-    import mcpsync  # a benchmark of the others must run without it
-
-    user = mcpsync.User(id="42")
-    direct: list[float] = []
-    managed: list[float] = []
-    with (
-        mcpsync.Client(target.url) as client,
-        mcpsync.MCPManager({"bare": {"url": target.url}}) as manager,
-    ):
-        arms: list[tuple[list[float], Callable[[], object]]] = [
-            (direct, lambda: client.call_tool(wire.TOOL, wire.ARGUMENTS)),
-            (managed, lambda: manager.call_tool("bare", wire.TOOL, wire.ARGUMENTS, user=user)),
-        ]
-        for _, call in arms:
-            run_block(call, WARM_UP)
-        for number in range(size.rounds):
-            for medians, call in arms if number % 2 else arms[::-1]:
-                medians.append(statistics.median(run_block(call, size.calls).seconds))
-    return direct, managed

@@ -19,11 +19,11 @@ from bare import BareServer
 from certificate import Certificate
 from contenders import HandClient, McpsyncClient, RequestsByHand, Urllib3ByHand
 from report import Report
+from running import CA_VARIABLES
 from wire import Target
 
 CONNECT_GOAL = 1.2
 HTTPS_GOAL = 4.0
-CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Measures that need a process nothing else has run in: idle connections, TLS, imports.
+"""Measures that need a process nothing else has run in: idle connections and users, TLS, imports.
 
 The parent calls :func:`run`; the child is this file with the task's name and its arguments as JSON.
 """
@@ -125,6 +125,12 @@ def https(who: str, era: str, mode: str, new: list[str], known: list[str]) -> di
     return found
 
 
+def _users(**arguments: Any) -> Any:
+    from users import keep_users  # which runs this file for its measures
+
+    return keep_users(**arguments)
+
+
 def _maker(who: str) -> Callable[[Any], Any]:
     from contenders import McpsyncClient, RequestsByHand
 
@@ -137,7 +143,7 @@ def main() -> None:
     """Be the child: carry out one task and print what it found."""
     sys.path.insert(1, str(ROOT))
     task, arguments = sys.argv[1:]
-    tasks: dict[str, Callable[..., Any]] = {"idle": idle, "https": https}
+    tasks: dict[str, Callable[..., Any]] = {"idle": idle, "https": https, "users": _users}
     print(json.dumps(tasks[task](**json.loads(arguments))))
 
 

@@ -206,7 +206,7 @@ class ToolCatalogues:
             self._doubtful.add(connection)
 
     def _is_wanted(self, connection: Connection) -> bool:
-        return not self._closed and connection.state is not State.CLOSED and self._holds(connection)
+        return connection.state is not State.CLOSED and bool(self._holds(connection))
 
     # -- having -----------------------------------------------------------------------------------
 

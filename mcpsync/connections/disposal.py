@@ -13,15 +13,20 @@ from .._runtime.deadline import Deadline
 from .._runtime.fanout import fan_out
 from .._runtime.locks import assert_none_held
 from ..client.options import CLOSE_TIMEOUT
-from ..errors import MCPSyncError
-from ..events import ConnectionClosed, Event
+from ..errors import ConnectionClosed, MCPSyncError
+from ..events import ConnectionClosed as ConnectionClosedEvent
+from ..events import Event
 from ..transports.base import CallScope
 from .connection import Connection, ConnectionOptions, Key
 
 logger = logging.getLogger(__name__)
 
+_never = threading.Event()
+
 DRAIN_TIMEOUT = 300.0  # seconds a borrower may keep a connection that was removed, without calls
 AT_ONCE = 4  # how many are closed at a time; each may have to tell its server
+GENTLY = 2  # the same, if nobody waits for it
+PAUSE = 0.0005  # seconds between two then: unasked, Python lets others in only every 5 ms
 
 
 class Entry:
@@ -179,18 +184,32 @@ class Disposal:
         self._waiting = {}
         self.drained = threading.Event()
 
-    def dispose(self, removed: list[Removed], deadline: Deadline | None = None) -> int:
-        """Close connections, several at a time, and return how many those were."""
+    def dispose(
+        self, removed: list[Removed], deadline: Deadline | None = None, *, gently: bool = False
+    ) -> int:
+        """Close connections, several at a time, and return how many those were.
+
+        Args:
+            removed: What to close.
+            deadline: Bounds all of it.
+            gently: Whether to make way for the calls of others after each; it takes longer.
+        """
         if not removed:
             return 0
         assert_none_held("closing connections")
-        fan_out("closer", lambda each: self._close(each, deadline), removed, limit=AT_ONCE)
+
+        def close(each: Removed) -> None:
+            self._close(each, deadline)
+            if gently:
+                _never.wait(PAUSE)
+
+        fan_out("closer", close, removed, limit=GENTLY if gently else AT_ONCE)
         return len(removed)
 
     def _close(self, removed: Removed, deadline: Deadline | None) -> None:
         key = removed.entry.key
         self.close(removed.entry.connection, deadline)
-        self._tell(ConnectionClosed(key.server_name, key.user_id, removed.reason))
+        self._tell(ConnectionClosedEvent(key.server_name, key.user_id, removed.reason))
 
     def close(self, connection: Connection, deadline: Deadline | None = None) -> None:
         """Close one connection; if that fails, it is logged: nobody has it any more."""
@@ -199,3 +218,39 @@ class Disposal:
             connection.close(timeout=timeout)
         except Exception:
             logger.exception("closing the connection to %s failed", connection.key.server_name)
+
+
+def manager_closed(key: Key) -> ConnectionClosed:
+    """Return what whoever wants a connection of a closed table is told."""
+    return ConnectionClosed(
+        "the manager is closed.", server_name=key.server_name, user_id=key.user_id
+    )
+
+
+def torn_down(key: Key) -> ConnectionClosed:
+    """Return what whoever waits for a connection is told that a teardown ended."""
+    return ConnectionClosed(
+        "the user was disconnected while the connection was made.",
+        server_name=key.server_name,
+        user_id=key.user_id,
+    )
+
+
+class TableCounts(NamedTuple):
+    """How many of each there are.
+
+    Args:
+        users: With at least one connection.
+        connections: That are made.
+        activity: Entries that the idle rule has.
+        pending: Connections on their way.
+        leased: Connections that are borrowed.
+        closing: Connections that were removed and wait for their last borrower.
+    """
+
+    users: int
+    connections: int
+    activity: int
+    pending: int
+    leased: int
+    closing: int

@@ -49,9 +49,9 @@ class Relisting:
     it is under way. After some attempts it is given up.
 
     Args:
-        ask: A bound method, called with a connection and what ends the asking; returns whether
-            that is the end of it. Its object is held weakly.
-        give_up: A bound method, called with a connection that is not asked any more.
+        ask: Called with a connection and what ends the asking; returns whether that is the end
+            of it.
+        give_up: Called with a connection that is not asked any more.
         random: Returns a number from 0 to 1, for the jitter.
         monotonic: Tells the time, in seconds.
 
@@ -66,8 +66,8 @@ class Relisting:
         random: Callable[[], float] = _random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = weakref.WeakMethod(ask)
-        self._give_up = weakref.WeakMethod(give_up)
+        self._ask = ask
+        self._give_up = give_up
         self._random = random
         self._monotonic = monotonic
         self._lock = new_lock("relisting")
@@ -134,11 +134,9 @@ class Relisting:
 
     def carry_out(self, due: _Due) -> None:
         """Ask a connection, and take note of whether it has to be asked again."""
-        ask = self._ask()
-        if ask is None or due.cancel is None:
-            return
+        assert due.cancel is not None
         try:
-            done = ask(due.connection, due.cancel)
+            done = self._ask(due.connection, due.cancel)
         except Exception:
             logger.exception("asking %s for its tools again failed", due.connection.server_name)
             done = False
@@ -156,7 +154,7 @@ class Relisting:
             if gone:
                 del of_server[due.connection]
         if gone and due.tries > RETRIES:
-            self._say_given_up(due.connection)
+            self._give_up(due.connection)
 
     def _start(self, name: str, bell: _Bell) -> None:
         owner = weakref.ref(self, lambda _: bell.put(None))
@@ -167,12 +165,7 @@ class Relisting:
                 self._bells.pop(name, None)
                 given_up = list(self._due.pop(name, {}))
             for connection in given_up:
-                self._say_given_up(connection)
-
-    def _say_given_up(self, connection: Connection) -> None:
-        give_up = self._give_up()
-        if give_up is not None:
-            give_up(connection)
+                self._give_up(connection)
 
 
 def _work(owner: weakref.ref[Relisting], server_name: str, bell: _Bell) -> None:

@@ -81,12 +81,11 @@ class RequestScope:
             ConnectionClosed: The request is over.
             MCPSyncError: The connection could not be made.
         """
-        self._check_open(key)
         options = options._replace(request_body=self.body)
         try:
             return self._table.borrow(key, options, scope)
         except ConnectionClosed:
-            self._check_open(key)  # it ended meanwhile: that says more than what is closed
+            self._check_open(key)  # that says more than that some table is closed
             raise
 
     def give_back(self, key: Key, entry: Entry) -> None:

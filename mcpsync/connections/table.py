@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from .._runtime.cancel import Cancellation, Watch
 from .._runtime.clock import Clock
@@ -13,7 +12,7 @@ from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child, notice_fork
 from .._runtime.idle import IdleTracker
 from .._runtime.locks import new_lock
-from ..errors import ConnectionClosed, MCPSyncError, RequestCancelled
+from ..errors import MCPSyncError, RequestCancelled
 from ..events import (
     ConnectionCreated,
     ConnectionFailed,
@@ -24,11 +23,9 @@ from ..events import (
 )
 from ..transports.base import CallScope
 from .connection import Connection, ConnectionOptions, Key
-from .disposal import Disposal, Entry, Lease, Removed
+from .disposal import Disposal, Entry, Lease, Removed, TableCounts, manager_closed, torn_down
 
-logger = logging.getLogger(__name__)
-
-SWEEP_BATCH = 64  # how many are removed under one hold of the lock
+SWEEP_BATCH = 16  # how many are removed under one hold of the lock
 
 
 class Maker(Protocol):
@@ -134,7 +131,7 @@ class ConnectionTable:
             error.with_context(server_name=key.server_name, user_id=key.user_id)
             raise
         if not mine:
-            raise _closed(key)
+            raise manager_closed(key)
         self.give_back(key, mine[0])
         return mine[0].connection
 
@@ -182,7 +179,7 @@ class ConnectionTable:
         """Borrow what is there; or remove it, if it is not what the caller wants."""
         with self._lock:
             if self._closed:
-                raise _closed(key)
+                raise manager_closed(key)
             entry = self._entries.get(key)
             if entry is None:
                 return None
@@ -290,7 +287,7 @@ class ConnectionTable:
                 mine.append(entry)
         if not mine:
             self._disposal.close(connection)
-            raise _torn_down(key)
+            raise torn_down(key)
         seconds = self._clock.monotonic() - creation.began
         self._tell(ConnectionCreated(key.server_name, key.user_id, seconds))
 
@@ -314,7 +311,7 @@ class ConnectionTable:
                 doomed = creation.doomed
             self._tell(ConnectionFailed(key.server_name, key.user_id, type(error).__name__))
             if doomed and isinstance(error, RequestCancelled):
-                raise _torn_down(key) from error
+                raise torn_down(key) from error
             raise
         finally:
             watch.end()
@@ -368,8 +365,8 @@ class ConnectionTable:
                 expired = self._idle.expired(SWEEP_BATCH, is_current)
                 removed = self._pop_all_locked(expired, "idle")
                 overdue = self._disposal.overdue_locked()
-            self._disposal.dispose(overdue)
-            closed += self._disposal.dispose(removed)
+            self._disposal.dispose(overdue, gently=True)
+            closed += self._disposal.dispose(removed, gently=True)
             if len(expired) < SWEEP_BATCH:
                 return closed
 
@@ -478,37 +475,3 @@ class ConnectionTable:
                 leased=sum(1 for entry in self._entries.values() if entry.leases),
                 closing=self._disposal.pending_locked(),
             )
-
-
-def _closed(key: Key) -> ConnectionClosed:
-    return ConnectionClosed(
-        "the manager is closed.", server_name=key.server_name, user_id=key.user_id
-    )
-
-
-def _torn_down(key: Key) -> ConnectionClosed:
-    return ConnectionClosed(
-        "the user was disconnected while the connection was made.",
-        server_name=key.server_name,
-        user_id=key.user_id,
-    )
-
-
-class TableCounts(NamedTuple):
-    """How many of each there are.
-
-    Args:
-        users: With at least one connection.
-        connections: That are made.
-        activity: Entries that the idle rule has.
-        pending: Connections on their way.
-        leased: Connections that are borrowed.
-        closing: Connections that were removed and wait for their last borrower.
-    """
-
-    users: int
-    connections: int
-    activity: int
-    pending: int
-    leased: int
-    closing: int

@@ -11,9 +11,9 @@ from ..errors import ConfigurationError
 from ..events import Emit, SweepFinished
 from ..transports.base import CallScope
 from .connection import Connection, ConnectionOptions, Key, require_flow_manager
-from .disposal import Entry
+from .disposal import Entry, TableCounts
 from .factory import ConnectionFactory
-from .table import ConnectionTable, TableCounts
+from .table import ConnectionTable
 
 CHECK_AT_LEAST_EVERY = 60.0  # seconds; so that a manager nobody holds is noticed to be gone
 CHECK_AT_MOST_EVERY = 0.05

@@ -58,12 +58,7 @@ class ServersRegistry:
         """
         config = self._servers.get(server_name)
         if config is None:
-            near = difflib.get_close_matches(str(server_name), self._servers, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ServerNotFound(
-                f'Configuration for server "{server_name}" not found.{hint}',
-                server_name=str(server_name),
-            )
+            raise self._not_found(server_name)
         return config
 
     def add_server(
@@ -76,11 +71,7 @@ class ServersRegistry:
         Raises:
             ConfigurationError: The configuration is wrong; nothing was changed.
         """
-        loaded = load_servers({server_name: config})[server_name]
-        loaded = loaded.model_copy(update={"updated_at": self._clock.time()})
-        with self._lock:
-            self._servers = {**self._servers, server_name: loaded}
-        return loaded
+        return self._put(server_name, config, replace_only=False)
 
     def update_server(
         self, server_name: str, config: ServerConfig | Mapping[str, Any]
@@ -92,12 +83,37 @@ class ServersRegistry:
             ConfigurationError: The configuration is wrong; nothing was changed.
         """
         self.require(server_name)
-        return self.add_server(server_name, config)
+        return self._put(server_name, config, replace_only=True)
 
     def remove_server(self, server_name: str) -> None:
         """Forget a server. Unknown names are ignored."""
         with self._lock:
             self._servers = {k: v for k, v in self._servers.items() if k != server_name}
+
+    def _put(
+        self,
+        server_name: str,
+        config: ServerConfig | Mapping[str, Any],
+        *,
+        replace_only: bool,
+    ) -> ServerConfig:
+        loaded = load_servers({server_name: config})[server_name]
+        loaded = loaded.model_copy(update={"updated_at": self._clock.time()})
+        with self._lock:
+            wanted = server_name in self._servers or not replace_only
+            if wanted:
+                self._servers = {**self._servers, server_name: loaded}
+        if not wanted:  # it was removed while we read the new one
+            raise self._not_found(server_name)
+        return loaded
+
+    def _not_found(self, server_name: str) -> ServerNotFound:
+        near = difflib.get_close_matches(str(server_name), self._servers, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return ServerNotFound(
+            f'Configuration for server "{server_name}" not found.{hint}',
+            server_name=str(server_name),
+        )
 
     def _forget(self) -> None:
         self._lock = new_lock("servers registry")

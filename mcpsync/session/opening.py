@@ -29,6 +29,7 @@ from .modern import ModernSession
 logger = logging.getLogger(__name__)
 
 SILENCE_IS_LEGACY = 10.0  # seconds a stdio server may leave the probe unanswered (N2)
+GOODBYE = 2.0  # seconds that closing a session may take whose handshake failed
 MAX_ORIGINS = 4096
 
 
@@ -132,7 +133,7 @@ class Opening:
         try:
             session.initialize(call)
         except BaseException:
-            session.close(Deadline(1.0))
+            session.close(Deadline(GOODBYE))
             raise
         return session
 
@@ -145,7 +146,7 @@ class Opening:
                 return session
             return self._fall_back(call)
         except BaseException:
-            session.close(Deadline(1.0))
+            session.close(Deadline(GOODBYE))
             raise
 
     def _fall_back(self, call: Call) -> ClientSession:

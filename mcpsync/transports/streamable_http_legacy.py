@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .._runtime.deadline import Deadline
-from ..errors import MCPError, MCPSyncError, MessageInvalid, SessionExpired
+from .._runtime.locks import new_lock
+from ..errors import ConnectionLost, MCPError, MCPSyncError, MessageInvalid, SessionExpired
 from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
@@ -18,6 +19,7 @@ from .streamable_http import StreamableHTTP, body_of
 logger = logging.getLogger(__name__)
 
 DELETE_TIMEOUT = 2.0  # seconds that saying goodbye may take
+MAX_LEFT = 8  # sessions of handshakes that failed, to be ended with the last
 
 
 class _Session(NamedTuple):
@@ -26,12 +28,17 @@ class _Session(NamedTuple):
 
 
 class StreamableHTTPLegacy(StreamableHTTP):
-    """Carries messages of the legacy eras. Thread-safe: the session is swapped whole."""
+    """Carries messages of the legacy eras. Thread-safe: the session is swapped whole.
+
+    Lock: _lock guards changes of _session, _next and _left, beside closing.
+    """
 
     def __init__(self, endpoint: HttpEndpoint) -> None:
         super().__init__(endpoint)
+        self._lock = new_lock("session of a transport")
         self._session: _Session | None = None
         self._next: _Session | None = None  # between ``initialize`` and ``initialized``
+        self._left: tuple[_Session, ...] = ()
 
     @property
     def session(self) -> object:
@@ -40,12 +47,15 @@ class StreamableHTTPLegacy(StreamableHTTP):
 
     def adopt(self, version: str) -> None:
         """Send *version* along in the new session. (H7)"""
-        if self._next is not None:
-            self._next = self._next._replace(version=version)
+        with self._lock:
+            if self._next is not None:
+                self._next = self._next._replace(version=version)
 
     def enter_session(self) -> None:
         """Use the new session for everything from now on."""
-        self._session, self._next = self._next, None
+        with self._lock:
+            if not self._closed:
+                self._session, self._next = self._next, None
 
     def _session_of(self, message: Message) -> _Session | None:
         """Return the session a message belongs to: the last of a handshake is of the new one."""
@@ -64,7 +74,15 @@ class StreamableHTTPLegacy(StreamableHTTP):
         session_id = headers.get(SESSION_ID) or None
         if session_id is not None and not is_session_id(session_id):
             raise MessageInvalid("the server gave a session id that is not visible ASCII.")
-        self._next = _Session(session_id, None)
+        began = _Session(session_id, None)
+        with self._lock:
+            late = self._closed
+            if not late:
+                if self._next is not None:  # its handshake failed
+                    self._left = (*self._left, self._next)[-MAX_LEFT:]
+                self._next = began
+        if late:  # whoever closed has not seen it
+            self._delete(began, Deadline(DELETE_TIMEOUT))
 
     def _refusal(self, response: HttpResponse, message: Message) -> MCPSyncError:
         session = self._session_of(message)
@@ -84,25 +102,36 @@ class StreamableHTTPLegacy(StreamableHTTP):
     def close(self, deadline: Deadline) -> None:
         """End every exchange under way, then the session, in two seconds at most. (H6)"""
         super().close(deadline)
-        sessions = (self._session, self._next)
-        self._session = self._next = None
+        with self._lock:
+            sessions = (self._session, self._next, *self._left)
+            self._session, self._next, self._left = None, None, ()
         goodbye = deadline.within(DELETE_TIMEOUT)
         for session in sessions:
-            if session is not None and session.id is not None:
+            if session is not None:
                 self._delete(session, goodbye)
 
     def _delete(self, session: _Session, deadline: Deadline) -> None:
+        if session.id is None:
+            return
+        version = session.version or LATEST_LEGACY  # what was asked for, if no more is known
+        headers = legacy_headers(version, session.id)
         try:
-            version = session.version or LATEST_LEGACY  # what was asked for, if no more is known
-            headers = legacy_headers(version, session.id)
-            with self._endpoint.send(
-                "DELETE", None, headers, deadline=deadline, parting=True
-            ) as response:
-                response.read()
+            try:
+                self._part(headers, deadline)
+            except ConnectionLost as lost:
+                if not lost.stale:
+                    raise
+                self._part(headers, deadline)  # the socket was closed while it lay idle
         except MCPSyncError as error:  # it will forget the session by itself
             logger.debug("the session was not deleted: %s", error)
         except Exception:  # auth= is the application's code, and closing goes on
             logger.exception("the session was not deleted")
+
+    def _part(self, headers: Mapping[str, str], deadline: Deadline) -> None:
+        with self._endpoint.send(
+            "DELETE", None, headers, deadline=deadline, parting=True
+        ) as response:
+            response.read()
 
 
 def _means_unknown(refusal: MCPSyncError) -> bool:

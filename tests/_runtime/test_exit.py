@@ -1,5 +1,6 @@
 """At the end of a process: every goodbye is said, in two seconds, and nobody hears of trouble."""
 
+import ctypes
 import gc
 import logging
 import os
@@ -17,6 +18,7 @@ import pytest
 import mcpsync
 from mcpsync._runtime import exit as leaving
 from mcpsync._runtime.deadline import Deadline
+from mcpsync._runtime.fork import after_fork_in_child
 from mcpsync.testing import Fault, LocalServer
 from support.processes import alive, wait_until
 
@@ -87,10 +89,12 @@ def test_a_handle_that_is_dropped_ends_the_registration():
 def test_an_error_of_one_is_nobody_elses(caplog, capfd):
     said = []
     owners = [Owner(n, said, error=error) for n, error in enumerate([None, OSError(), None])]
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         leaving.say_goodbyes()
     assert said == [2, 1, 0]
-    assert caplog.records == []
+    assert [(record.levelname, record.msg) for record in caplog.records] == [
+        ("DEBUG", "a goodbye failed")
+    ]
     assert capfd.readouterr().err == ""
     del owners
 
@@ -173,6 +177,25 @@ def test_a_single_goodbye_has_all_the_time():
     assert patient.had > 4.0
 
 
+@pytest.mark.usefixtures("_own_register")
+def test_where_there_are_threads_goodbyes_are_said_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(leaving, "_can_start_threads", lambda: True)
+    meeting = threading.Barrier(5)
+
+    class Sociable:
+        met = False
+
+        def leave(self, deadline):
+            meeting.wait(deadline.remaining())
+            self.met = True
+
+    owners = [Sociable() for _ in range(5)]
+    handles = [leaving.at_exit(owner.leave, "peer") for owner in owners]
+    leaving.say_goodbyes()
+    assert all(owner.met for owner in owners)
+    del handles
+
+
 # -- what nobody owns any more ---------------------------------------------------------------
 
 
@@ -218,6 +241,32 @@ def test_what_was_left_behind_is_not_a_forked_childs_to_say(in_child):
     assert in_child(in_the_child) is False
     leaving.say_goodbyes()
     assert heir.asked.is_set()
+
+
+@needs_fork
+@pytest.mark.usefixtures("_own_register")
+def test_a_child_of_which_python_was_not_told_forgets_before_it_says_goodbye(in_child, monkeypatch):
+    class Session:
+        is_mine = True
+
+        def forget(self):
+            self.is_mine = False
+
+        def leave(self, deadline):
+            said.append(self.is_mine)
+
+    session, said = Session(), []
+    handles = [after_fork_in_child(session.forget), leaving.at_exit(session.leave)]
+
+    def in_the_child():
+        leaving.say_goodbyes()
+        return said
+
+    monkeypatch.setattr(os, "fork", ctypes.PyDLL(None).fork)
+    assert in_child(in_the_child) == [False]
+    leaving.say_goodbyes()
+    assert said == [True]
+    del handles
 
 
 # -- whole programs --------------------------------------------------------------------------
@@ -443,6 +492,19 @@ leave()
 """
     outcome = Outcome(script, server)
     assert_good(outcome, server, 2)
+
+
+@needs_fork
+def test_a_child_of_multiprocessing_does_the_same_though_it_leaves_by_another_door(server):
+    script = """
+import multiprocessing
+client = connected()
+child = multiprocessing.get_context("fork").Process(target=client.connect)
+child.start()
+child.join(20)
+assert child.exitcode == 0
+"""
+    assert_good(Outcome(script, server), server, 2)
 
 
 @needs_fork

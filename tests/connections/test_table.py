@@ -1,6 +1,9 @@
 """The table of connections, in controlled interleavings: no server, no luck."""
 
 import math
+import os
+import select
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +17,7 @@ from mcpsync.connections.table import ConnectionTable
 from mcpsync.errors import ConnectError, ConnectionClosed, RequestCancelled, RequestTimeout
 from mcpsync.testing.clock import FakeClock
 from mcpsync.transports.base import CallScope
-from support.threads import Gate, outcome, start, wait_until
+from support.threads import PATIENCE, Gate, outcome, start, wait_until
 
 OPTIONS: Any = object()
 ADA = Key("ada", "crm")
@@ -31,13 +34,16 @@ class Thing:
         self.closed = 0
         self.busy = False
         self.must_check = False
+        self.answer: Callable[[], bool] = lambda: True
+        self.checks = 0
         self.made_from: Any = None
 
     def is_stale(self, options: Any) -> bool:
         return options is not self.made_from
 
     def check(self, scope: CallScope) -> bool:
-        return True
+        self.checks += 1
+        return self.answer()
 
     def close(self, timeout: float = 0.0) -> None:
         self.closed += 1
@@ -50,11 +56,13 @@ class Maker:
     def __init__(self) -> None:
         self.made: list[Thing] = []
         self.calls = 0
+        self.scopes: list[CallScope] = []
         self.before: Callable[[], Any] = lambda: None
         self.lost_ones: list[Any] = []
 
     def create(self, key: Key, options: Any, scope: CallScope) -> Any:
         self.calls += 1
+        self.scopes.append(scope)
         self.before()
         thing = Thing(key, len(self.made))
         thing.made_from = options
@@ -370,53 +378,6 @@ def test_a_table_without_idle_rule_sweeps_nothing(make: Maker, clock: FakeClock)
     table.close(Deadline(10))
 
 
-OPERATIONS: dict[str, Callable[[ConnectionTable, FakeClock], Any]] = {
-    "get": lambda table, clock: get(table),
-    "replace": lambda table, clock: table.replace(ADA, OPTIONS, soon()),
-    "remove": lambda table, clock: table.remove([ADA], "disconnected"),
-    "remove_user": lambda table, clock: table.remove_user("ada", "disconnected"),
-    "sweep": lambda table, clock: (clock.advance(900), table.sweep()),
-    "other": lambda table, clock: get(table, BOB),
-}
-
-
-@pytest.mark.parametrize("third", OPERATIONS)
-@pytest.mark.parametrize("second", OPERATIONS)
-@pytest.mark.parametrize("there", [False, True], ids=["empty", "there"])
-def test_whatever_happens_while_a_connection_is_made_the_invariants_hold(
-    table: ConnectionTable, make: Maker, clock: FakeClock, there: bool, second: str, third: str
-) -> None:
-    """Every pair of operations, inside the gap in which a creation is under way."""
-    if there:
-        get(table)
-        make.made[0].is_connected = False
-    inside = [second, third]
-    others = []
-
-    def meanwhile() -> None:
-        while inside:
-            before, calls = table._flight.joined + table._flight.waited, make.calls
-            others.append(start(OPERATIONS[inside.pop(0)], table, clock))
-            wait_until(
-                lambda: (
-                    others[-1].done()
-                    or table._flight.joined + table._flight.waited > before
-                    or make.calls > calls
-                )
-            )
-
-    make.before = meanwhile
-    first = outcome(start(get, table))
-    results = [outcome(other) for other in others]
-    for result in [first, *results]:
-        assert not isinstance(result, Exception) or isinstance(result, ConnectionClosed), result
-    counts = table.counts()
-    held = [*table.of_user("ada").values(), *table.of_user("bob").values()]
-    assert (counts.pending, counts.leased) == (0, 0)
-    assert counts.connections == counts.activity == len(held)
-    assert {id(thing) for thing in make.made if not thing.closed} == {id(thing) for thing in held}
-
-
 def test_a_connection_that_cannot_be_closed_does_not_keep_the_others_open(
     table: ConnectionTable, make: Maker, clock: FakeClock, told: list[Any]
 ) -> None:
@@ -428,3 +389,513 @@ def test_a_connection_that_cannot_be_closed_does_not_keep_the_others_open(
     assert make.made[1].closed == 1
     assert names(told).count("ConnectionClosed") == 2
     close()
+
+
+# -- replacing ------------------------------------------------------------------------------------
+
+
+def replace(table: ConnectionTable, key: Key = ADA) -> Any:
+    return table.replace(key, OPTIONS, soon())
+
+
+def test_replacements_of_one_key_are_made_one_after_the_other(
+    table: ConnectionTable, make: Maker
+) -> None:
+    gate = make.before = Gate()
+    first = start(replace, table)
+    gate.wait_reached()
+    others = [start(replace, table) for _ in range(3)]
+    wait_until(lambda: table._flight.waited == 3)
+    assert make.calls == 1
+    gate.open()
+    assert {outcome(each).number for each in [first, *others]} == {0, 1, 2, 3}, "one was shared"
+    assert sum(not thing.closed for thing in make.made) == 1
+
+
+def test_a_replacement_does_not_join_what_is_under_way(table: ConnectionTable, make: Maker) -> None:
+    gate = make.before = Gate()
+    ordinary = start(get, table)
+    gate.wait_reached()
+    forced = start(replace, table)
+    wait_until(lambda: table._flight.waited == 1)
+    gate.open()
+    assert outcome(ordinary).number == 0
+    assert outcome(forced).number == 1
+    assert table._flight.joined == 0
+
+
+def test_nobody_joins_a_replacement_nor_gets_its_error(table: ConnectionTable, make: Maker) -> None:
+    gate = Gate()
+
+    def fail() -> None:
+        gate()
+        make.before = lambda: None
+        raise ConnectError("nobody listens there.")
+
+    make.before = fail
+    forced = start(replace, table)
+    gate.wait_reached()
+    ordinary = start(get, table)
+    wait_until(lambda: table._flight.waited == 1)
+    gate.open()
+    assert isinstance(outcome(forced), ConnectError)
+    assert outcome(ordinary).is_connected
+
+
+def test_who_waited_for_a_replacement_uses_what_it_made(
+    table: ConnectionTable, make: Maker
+) -> None:
+    gate = make.before = Gate()
+    forced = start(replace, table)
+    gate.wait_reached()
+    ordinary = start(get, table)
+    wait_until(lambda: table._flight.waited == 1)
+    gate.open()
+    assert outcome(ordinary) is outcome(forced)
+    assert make.calls == 1
+
+
+def test_replacements_for_two_keys_do_not_wait_for_each_other(
+    table: ConnectionTable, make: Maker
+) -> None:
+    gate = make.before = Gate()
+    ada = start(replace, table, ADA)
+    gate.wait_reached()
+    make.before = lambda: None
+    assert replace(table, BOB).is_connected
+    gate.open()
+    assert outcome(ada).is_connected
+
+
+def test_a_borrowed_connection_is_replaced_and_closed_by_its_borrower(
+    table: ConnectionTable, make: Maker
+) -> None:
+    with table.lease(ADA, OPTIONS, soon()) as old:
+        assert replace(table) is not old
+        assert make.made[0].closed == 0
+    assert make.made[0].closed == 1
+
+
+def test_a_replacement_that_fails_leaves_nothing_and_closes_the_old_one(
+    table: ConnectionTable, make: Maker
+) -> None:
+    old = get(table)
+    make.before = lambda: pytest.fail("it is made") if not old.closed else 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        replace(table)
+    assert table.counts() == (0,) * 6
+
+
+@pytest.mark.parametrize("end", ["remove", "close"])
+def test_a_teardown_while_the_old_one_is_closed_ends_the_replacement(
+    table: ConnectionTable, make: Maker, end: str
+) -> None:
+    """Otherwise the user would be connected again after he had left."""
+    old, gate = get(table), Gate()
+    close = old.close
+    old.close = lambda timeout=0.0: (gate(), close())
+    forced = start(replace, table)
+    gate.wait_reached()
+    if end == "close":
+        table.close(Deadline(10))
+    else:
+        table.remove([ADA], "disconnected")
+    gate.open()
+    assert isinstance(outcome(forced), ConnectionClosed)
+    assert table.counts().connections == 0
+
+
+# -- idle, stale, dead ----------------------------------------------------------------------------
+
+
+def test_the_other_expired_connections_of_an_idle_user_go_too(
+    table: ConnectionTable, make: Maker, clock: FakeClock
+) -> None:
+    wiki, mail = Key("ada", "wiki"), Key("ada", "mail")
+    for key in (ADA, wiki, BOB):
+        get(table, key)
+    clock.advance(1)
+    get(table, mail)
+    clock.advance(899)
+    assert get(table).number == 4
+    assert [thing.closed for thing in make.made] == [1, 1, 0, 0, 0]
+    assert set(table.of_user("ada")) == {"crm", "mail"}
+    assert "bob" in {thing.key.user_id for thing in make.made if not thing.closed}
+
+
+def test_a_stale_connection_is_made_anew(
+    table: ConnectionTable, make: Maker, told: list[Any]
+) -> None:
+    get(table)
+    new: Any = object()
+    assert make.made[table.get(ADA, new, soon()).number].made_from is new  # type: ignore[attr-defined]
+    assert events.ConnectionClosed("crm", "ada", "stale") in told
+
+
+def test_a_stale_connection_is_closed_by_its_last_borrower_and_not_before(
+    table: ConnectionTable, make: Maker
+) -> None:
+    new: Any = object()
+    with table.lease(ADA, OPTIONS, soon()), table.lease(ADA, OPTIONS, soon()):
+        with table.lease(ADA, OPTIONS, soon()):
+            assert table.get(ADA, new, soon()) is make.made[1]
+        assert make.made[0].closed == 0
+        assert table.counts().closing == 1
+    assert [thing.closed for thing in make.made] == [1, 0]
+
+
+def test_a_caller_who_lacks_a_value_leaves_the_connection_as_it_was(
+    table: ConnectionTable, make: Maker, clock: FakeClock
+) -> None:
+    """Whether it is stale cannot be said without the value; it must not be held for ever."""
+    get(table)
+    make.made[0].is_stale = lambda options: 1 / 0  # type: ignore[assignment]
+    with pytest.raises(ZeroDivisionError):
+        get(table)
+    del make.made[0].is_stale
+    assert table.counts().leased == 0
+    clock.advance(900)
+    assert table.sweep() == 1
+
+
+def test_a_borrowed_connection_that_is_being_opened_anew_is_not_taken_for_dead(
+    table: ConnectionTable, make: Maker
+) -> None:
+    with table.lease(ADA, OPTIONS, soon()) as thing:
+        make.made[0].is_connected = False
+        assert get(table) is thing
+        make.made[0].is_connected = True
+    assert make.lost_ones == []
+
+
+def test_a_dead_connection_counts_as_lost_once(table: ConnectionTable, make: Maker) -> None:
+    dead = get(table)
+    dead.is_connected = False
+    get(table)
+    get(table)
+    assert make.lost_ones == [dead]
+
+
+def test_what_is_idle_stale_replaced_or_disconnected_was_not_lost(
+    table: ConnectionTable, make: Maker, clock: FakeClock
+) -> None:
+    get(table)
+    replace(table)
+    table.get(ADA, "new", soon())  # type: ignore[arg-type]
+    clock.advance(900)
+    table.sweep()
+    get(table)
+    table.remove([ADA], "disconnected")
+    assert [thing.closed for thing in make.made] == [1, 1, 1, 1]
+    assert make.lost_ones == []
+
+
+# -- asking whether it is there -------------------------------------------------------------------
+
+
+def doubtful(table: ConnectionTable, key: Key = ADA) -> Any:
+    thing = get(table, key)
+    thing.must_check = True
+    return thing
+
+
+def test_a_connection_that_answers_is_reused(table: ConnectionTable) -> None:
+    thing = doubtful(table)
+    assert get(table) is thing
+    assert thing.checks == 1
+
+
+def test_one_who_asks_asks_for_all(table: ConnectionTable) -> None:
+    thing, gate = doubtful(table), Gate()
+    thing.answer = lambda: gate() is None
+    callers = [start(get, table) for _ in range(8)]
+    wait_until(lambda: table._checks.joined == 7)
+    gate.open()
+    assert {outcome(caller) for caller in callers} == {thing}
+    assert thing.checks == 1
+
+
+def test_a_failed_check_makes_one_new_connection_and_counts_once(
+    table: ConnectionTable, make: Maker, told: list[Any]
+) -> None:
+    thing, gate = doubtful(table), Gate()
+    thing.answer = lambda: gate() is not None
+    callers = [start(get, table) for _ in range(8)]
+    wait_until(lambda: table._checks.joined == 7)
+    gate.open()
+    assert {outcome(caller).number for caller in callers} == {1}
+    assert make.lost_ones == [thing]
+    assert thing.closed == 1
+    assert told.count(events.ConnectionClosed("crm", "ada", "dead")) == 1
+
+
+def test_a_failed_check_does_not_touch_what_came_in_its_place(
+    table: ConnectionTable, make: Maker
+) -> None:
+    thing, gate = doubtful(table), Gate()
+    thing.answer = lambda: gate() is not None
+    caller = start(get, table)
+    gate.wait_reached()
+    newer = replace(table)
+    gate.open()
+    assert outcome(caller) is newer
+    assert newer.is_connected
+    assert make.lost_ones == [], "it was replaced before it was found dead"
+
+
+def test_what_came_in_its_place_is_asked_for_itself(table: ConnectionTable, make: Maker) -> None:
+    old, gate = doubtful(table), Gate()
+    old.answer = lambda: gate() is not None
+    caller = start(get, table)
+    gate.wait_reached()
+    newer = replace(table)
+    newer.must_check = True
+    assert get(table) is newer
+    assert newer.checks == 1
+    gate.open()
+    assert outcome(caller) is newer
+
+
+def test_a_connection_that_is_asked_is_borrowed_meanwhile(
+    table: ConnectionTable, clock: FakeClock
+) -> None:
+    thing, gate = doubtful(table), Gate()
+    thing.answer = lambda: gate() is None
+    caller = start(get, table)
+    gate.wait_reached()
+    clock.advance(10_000)
+    assert table.sweep() == 0
+    table.remove([ADA], "disconnected")
+    assert thing.closed == 0
+    gate.open()
+    outcome(caller)
+    assert thing.closed == 1
+
+
+def test_a_check_that_raises_gives_the_connection_back(table: ConnectionTable) -> None:
+    thing = doubtful(table)
+    thing.answer = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        get(table)
+    assert table.counts().leased == 0
+    assert table.of_user("ada") == {"crm": thing}
+
+
+# -- tearing down what is on its way --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["remove", "remove_user", "close"])
+def test_a_doomed_creation_is_cancelled_at_once_and_its_joiners_told(
+    table: ConnectionTable, make: Maker, end: str
+) -> None:
+    gate = Gate()
+
+    def until_cancelled() -> None:
+        cancel = make.scopes[-1].cancel
+        assert cancel is not None
+        cancel.add_waker(gate.open)
+        gate()
+        raise RequestCancelled("cancelled.")
+
+    make.before = until_cancelled
+    callers = [start(get, table) for _ in range(4)]
+    wait_until(lambda: table._flight.joined == 3)
+    gate.wait_reached()
+    if end == "close":
+        table.close(Deadline(10))
+    elif end == "remove":
+        table.remove([ADA], "disconnected")
+    else:
+        table.remove_user("ada", "disconnected")
+    errors = [outcome(caller) for caller in callers]
+    assert all(isinstance(error, ConnectionClosed) for error in errors)
+    assert len({id(error) for error in errors}) == 4
+    assert make.calls == 1
+
+
+def test_the_callers_own_cancellation_reaches_the_maker(
+    table: ConnectionTable, make: Maker
+) -> None:
+    gate = make.before = Gate()
+    cancel = Cancellation()
+    caller = start(table.get, ADA, OPTIONS, soon(cancel=cancel))
+    gate.wait_reached()
+    inner = make.scopes[0].cancel
+    assert inner is not None
+    cancel.cancel("he left")
+    assert (inner.cancelled, inner.reason) == (True, "he left")
+    gate.open()
+    assert outcome(caller).is_connected, "it was there before the maker looked"
+
+
+def test_a_teardown_of_one_server_leaves_the_others_on_their_way(
+    table: ConnectionTable, make: Maker
+) -> None:
+    gate = make.before = Gate()
+    caller = start(get, table, Key("ada", "wiki"))
+    gate.wait_reached()
+    table.remove([ADA], "disconnected")
+    table.remove_user("bob", "disconnected")
+    gate.open()
+    assert outcome(caller).is_connected
+
+
+def test_a_doomed_connection_that_cannot_be_closed_is_logged_and_its_joiners_told(
+    table: ConnectionTable, make: Maker, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = make.before = Gate()
+    made: list[Any] = []
+    create = make.create
+
+    def unclosable(*args: Any) -> Any:
+        thing = create(*args)
+        made.append(thing.close)
+        thing.close = lambda timeout=0.0: 1 / 0
+        return thing
+
+    make.create = unclosable  # type: ignore[method-assign]
+    callers = [start(get, table) for _ in range(2)]
+    wait_until(lambda: table._flight.joined == 1)
+    table.remove([ADA], "disconnected")
+    gate.open()
+    assert all(isinstance(outcome(caller), ConnectionClosed) for caller in callers)
+    assert "closing the connection to crm failed" in caplog.text
+    made[0]()
+
+
+def test_nothing_is_told_of_a_connection_that_never_was(
+    table: ConnectionTable, make: Maker, told: list[Any]
+) -> None:
+    make.before = lambda: table.remove([ADA], "disconnected")
+    with pytest.raises(ConnectionClosed):
+        get(table)
+    assert told == []
+
+
+# -- forking in the midst of it -------------------------------------------------------------------
+
+
+def child_says(look: Callable[[], object]) -> str:
+    """Fork, and return what *look* returns in the child, as text."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            said = repr(look())
+        except BaseException as error:  # noqa: BLE001 - the parent wants to see it
+            said = repr(error)
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    try:
+        ready, _, _ = select.select([reading], [], [], PATIENCE)
+        if not ready:
+            os.kill(pid, signal.SIGKILL)
+        return os.read(reading, 65536).decode() if ready else "nothing"
+    finally:
+        os.close(reading)
+        os.waitpid(pid, 0)
+
+
+def being_created(table: ConnectionTable, make: Maker) -> tuple[Gate, Any]:
+    gate = make.before = Gate()
+    return gate, start(get, table)
+
+
+def being_replaced(table: ConnectionTable, make: Maker) -> tuple[Gate, Any]:
+    get(table)
+    gate = make.before = Gate()
+    return gate, start(replace, table)
+
+
+def being_asked(table: ConnectionTable, make: Maker) -> tuple[Gate, Any]:
+    thing, gate = doubtful(table), Gate()
+    thing.answer = lambda: gate() is None
+    return gate, start(get, table)
+
+
+def being_closed(table: ConnectionTable, make: Maker) -> tuple[Gate, Any]:
+    thing, gate = get(table), Gate()
+    close = thing.close
+    thing.close = lambda timeout=0.0: (gate(), close())
+    return gate, start(table.remove, [ADA], "disconnected")
+
+
+def being_borrowed(table: ConnectionTable, make: Maker) -> tuple[Gate, Any]:
+    gate = Gate()
+
+    def use() -> None:
+        with table.lease(ADA, OPTIONS, soon()):
+            table.remove([ADA], "disconnected")
+            gate()
+
+    return gate, start(use)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    "midst", [being_created, being_replaced, being_asked, being_closed, being_borrowed]
+)
+def test_a_child_forked_in_the_midst_begins_with_nothing_and_works(
+    table: ConnectionTable, make: Maker, clock: FakeClock, midst: Callable[..., tuple[Gate, Any]]
+) -> None:
+    gate, caller = midst(table, make)
+    gate.wait_reached()
+    known, before = len(make.made), table.counts()
+
+    def look() -> object:
+        empty, make.before = table.counts() == (0,) * 6, lambda: None
+        thing = get(table)
+        anew = thing.number == known and get(table) is thing
+        forced = replace(table)
+        clock.advance(10_000)
+        swept = table.sweep()
+        table.close(Deadline(10))
+        untouched = [other.closed for other in make.made[:known]] == closed
+        return empty, anew, forced.closed, swept, table.counts() == (0,) * 6, untouched
+
+    closed = [thing.closed for thing in make.made]
+    assert child_says(look) == "(True, True, 1, 1, True, True)"
+    assert table.counts() == before
+    gate.open()
+    assert not isinstance(outcome(caller), Exception)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_in_the_midst_of_a_section_keeps_nothing_of_it(
+    table: ConnectionTable,
+) -> None:
+    """Another thread holds the lock; an entry is out of the table, and the idle rule has it."""
+    thing, gate = get(table), Gate()
+
+    def hold() -> None:
+        with table._lock:
+            entry = table._entries.pop(ADA)
+            gate()
+            table._entries[ADA] = entry
+
+    holder = start(hold)
+    gate.wait_reached()
+    said = child_says(lambda: (table.counts() == (0,) * 6, table.until_next_expiry()))
+    gate.open()
+    outcome(holder)
+    assert said == "(True, None)"
+    assert get(table) is thing
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_loan_of_the_parent_given_back_in_the_child_closes_nothing(
+    table: ConnectionTable, make: Maker
+) -> None:
+    def look() -> object:
+        lease.__exit__(None, None, None)
+        return make.made[0].closed, table.counts() == (0,) * 6
+
+    lease = table.lease(ADA, OPTIONS, soon())
+    with lease:
+        table.remove([ADA], "disconnected")
+        assert child_says(look) == "(0, True)"
+    assert make.made[0].closed == 1

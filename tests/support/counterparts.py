@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,15 @@ LEGACY, MODERN = "2025-11-25", "2026-07-28"
 SERVERS = Path(__file__).parent / "servers"
 SDK2 = ("mcp==2.3.*", "uvicorn")
 SDK1 = ("mcp<2",)
+LIBRARY = (  # what the library itself needs, as setup.py says
+    "requests>=2.32.3",
+    "urllib3>=2.6",
+    "sseclient-py>=1.8",
+    "pydantic>=2.12",
+    "mcp-types>=2.3,<3",
+)
+PROGRAMS = (*LIBRARY, "gunicorn>=23", "gevent>=24.11", "packaging", "celery>=5.4")
+UWSGI = (*LIBRARY, "pyuwsgi>=2.0.28", "--only-binary=pyuwsgi")
 EVERYTHING = ("@modelcontextprotocol/server-everything", "2026.8.31")
 
 Arguments = Mapping[str, Any]
@@ -153,6 +163,8 @@ def kinds(*labels: str, **facts: object) -> pytest.MarkDecorator:
 def obtain(family: str) -> list[str]:
     """The start of the command that runs a server of *family*, installed now if need be.
 
+    For the programs that tests/programs runs, it is the interpreter of their environment.
+
     Where it cannot be had, the test is skipped and says why; with MCPSYNC_REQUIRE_COUNTERPARTS=1
     it fails instead.
     """
@@ -178,6 +190,10 @@ def _command(family: str) -> list[str]:
         return [str(provision.python_environment("sdk2", *SDK2)), str(SERVERS / "sdk2_server.py")]
     if family == "sdk1":
         return [str(provision.python_environment("sdk1", *SDK1)), str(SERVERS / "sdk1_server.py")]
+    if family in ("programs", "uwsgi"):  # these run the library, so with the Python that is tested
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        wanted = PROGRAMS if family == "programs" else UWSGI
+        return [str(provision.python_environment(f"{family}-{version}", *wanted))]
     package = provision.npm_package(*EVERYTHING)
     node = shutil.which("node") or "node"
     return [node, str(package / "dist" / "index.js")]

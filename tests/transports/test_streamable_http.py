@@ -360,7 +360,15 @@ def test_a_refusal_counts_even_if_its_body_is_too_large():
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7.0), ("0", 0.0), ("soon", None), ("", None), ("-1", None), ("1e3", None), ("\u00b2", None)],
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("soon", None),
+        ("", None),
+        ("-1", None),
+        ("1e3", None),
+        ("\u00b2", None),
+    ],
 )
 def test_429_says_how_long_to_wait(value, seconds):
     with pytest.raises(RateLimited) as caught:

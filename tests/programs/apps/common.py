@@ -1,65 +1,75 @@
-"""What every program here does: it makes a manager, uses it, and forks.
+"""What every program here does: it makes a manager and a client, uses them, and only then forks.
 
-The manager is made when this module is imported, in the process that will be the parent, and used
-there at once: for the application itself, for a user, and with a server over stdio. Whoever calls
-afterwards says who he is in a header, so that the server under test sees all there is to see.
+They are made when this module is imported. Who calls says in a header which process he is,
+so that the server under test sees all there is to see; what only the process itself can know, it
+writes to a file.
 """
 
 import atexit
 import json
 import os
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import mcpsync
 
 PARENT = os.getpid()
-STDIO = {
-    "command": sys.executable,
-    "args": ["-m", "mcpsync.testing", "--stdio"],
-    "env": {"PYTHONPATH": os.environ["PYTHONPATH"]},
-}
+REPORTS = Path(os.environ["REPORTS"])
 manager = mcpsync.MCPManager(
-    {"remote": {"url": os.environ["MCP_URL"], "timeout": 20}, "local": STDIO}, timeout=20
+    {
+        "remote": {"url": os.environ["MCP_URL"]},
+        "local": {
+            "command": sys.executable,
+            "args": ["-m", "mcpsync.testing", "--stdio"],
+            "env": {"PYTHONPATH": os.environ["PYTHONPATH"]},
+        },
+    },
+    timeout=20,
 )
-
-
-def ask(user: str | None = None) -> str:
-    """Call the remote server as this process, and return the session that the call came with."""
-    me = {"X-User": str(os.getpid())}
-    result = manager.call_tool("remote", "whoami", user=user, headers=me)
-    return str(_structured(result)["session"])
-
-
-def child() -> int:
-    """Call the server over stdio, and return its process id."""
-    return int(_structured(manager.call_tool("local", "environment"))["pid"])
+client = mcpsync.Client(os.environ["MCP_URL"], timeout=20)
 
 
 def report() -> dict[str, Any]:
-    """Use everything there is, and say what it was."""
-    return {"pid": os.getpid(), "sessions": [ask(), ask("ada")], "child": child()}
-
-
-def _structured(result: Any) -> dict[str, Any]:
-    found: dict[str, Any] = result.structured_content
-    return found
+    """Use every kind of connection, and say whose they are."""
+    me = {"X-User": str(os.getpid())}
+    remote: list[Any] = [
+        manager.call_tool("remote", "whoami", headers=me),
+        manager.call_tool("remote", "whoami", headers=me, user="ada"),
+        client.call_tool("whoami", headers=me),
+    ]
+    local: Any = manager.call_tool("local", "environment")
+    return {
+        "pid": os.getpid(),
+        "sessions": [result.structured_content["session"] for result in remote],
+        "stdio": local.structured_content["pid"],
+    }
 
 
 def note(name: str) -> None:
-    """Write a report to the file *name*.PID, which appears whole."""
-    path = os.path.join(os.environ["REPORTS"], f"{name}.{os.getpid()}")
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
-        json.dump(report(), file)
-    os.rename(f"{path}.part", path)
+    """Write a report to the file *name*.PID, which appears as a whole."""
+    text = json.dumps(report())
+    part = REPORTS / f".{name}.{os.getpid()}"
+    part.write_text(text, encoding="utf-8")
+    part.rename(REPORTS / f"{name}.{os.getpid()}")
 
 
-def _still_there() -> None:
-    if os.getpid() == PARENT:
-        note("end")
+def meet(name: str, others: int) -> None:
+    """Wait until so many processes have written a report, so that none does the work of two."""
+    give_up = time.monotonic() + 20
+    while len(list(REPORTS.glob(f"{name}.*"))) < others:
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"fewer than {others} wrote a report")
+        time.sleep(0.01)
 
 
 def use_in_parent() -> None:
-    """Open the parent's connections; when the program ends, use them once more."""
+    """Open the parent's connections, and use them once more when it exits."""
     note("start")
-    atexit.register(_still_there)  # later than the library did, so it runs before
+
+    def once_more() -> None:
+        if os.getpid() == PARENT:
+            note("end")
+
+    atexit.register(once_more)  # later than the library did, so it runs before

@@ -1,0 +1,374 @@
+"""What the seed's own tests hold it to, line by line, and which test here holds it.
+
+The lines are those of the inventory of the seed's tests: 8.1 users and manager, 8.2 repository, 8.3
+storms and breaker, 8.4 the life of a connection. A line that says several things is several here.
+Each is held by tests of ``tests/seed``; or waits for an issue, and then nothing claims to hold it;
+or does not apply, with the reason. A gap of the seed is held reversed, and the line says so.
+
+``users::what_it_says`` is ``tests/seed/test_users.py::test_what_it_says``.
+"""
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+SEED = Path(__file__).parent / "seed"
+LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8}
+TABLE = """
+8.1.1 n concurrent callers: one factory call, the same object (3 to 1)
+    users::three_concurrent_callers_are_one_factory_call_and_get_the_same_object
+8.1.2 a failing creation: all joiners get the error, nothing is pending, the next call tries again
+    users::a_failing_creation_fails_all_joiners_and_the_next_call_tries_again
+8.1.3 force_new is not coalesced (here it is serialised, too: later than the seed)
+    users::force_new_joins_nobody
+    users::nobody_joins_force_new
+8.1.3 force_new clears the cooldown; an ordinary call does not
+    users::force_new_clears_the_cooldown_and_an_ordinary_call_does_not
+8.1.4 a user without id is an invalid request
+    users::a_user_without_id_is_an_invalid_request
+8.1.4 an unknown server is not found
+    users::an_unknown_server_is_not_found
+8.1.4 an app-level server: "Trying to create user-specific connection..."
+    users::an_app_level_server_has_no_connections_of_users
+8.1.5 stale, for the configuration is newer: the old one disconnected, a new one created
+    users::a_configuration_updated_after_the_connection_was_made_makes_a_new_one
+8.1.5 an equal or older configuration: reused
+    users::a_configuration_that_is_not_newer_leaves_the_connection
+8.1.6 an idle user: all disconnected, then recreated
+    users::a_user_who_was_idle_is_disconnected_from_everything_and_then_connected_anew
+8.1.6 the sweep skips the current user
+    users::the_sweep_skips_the_current_user
+8.1.6 errors of disconnecting are only logged
+    users::an_error_of_disconnecting_is_logged_and_the_others_are_disconnected
+8.1.7 the activity entry goes when a user is disconnected, even with no connections
+    users::no_activity_is_left_of_a_user_without_connections
+    users::activity_goes_with_the_last_connection_of_a_user
+8.1.8 an OAuth or OBO server without flow manager: 'requires a flow_manager'
+    users::a_server_that_needs_oauth_machinery_requires_a_flow_manager
+8.1.8 whether it is needed follows from requires_oauth_machinery: OBO with requires_oauth false
+    users::a_server_that_needs_oauth_machinery_requires_a_flow_manager
+    users::a_server_without_oauth_machinery_requires_no_flow_manager
+8.1.8 with a flow manager, OAuth and OBO are wired to the connection
+    waits for issue 5: OAuth
+8.1.9 an OBO server bypasses an app connection that is there
+    users::a_server_that_became_obo_bypasses_the_connection_of_the_application
+8.1.9 a plain server keeps using it (here: one that says scope: app; without it a user has his
+  own)
+    users::a_plain_server_of_the_application_is_used_by_all_users
+8.1.10 OBO: Authorization is replaced for each call
+    waits for issue 6: On-Behalf-Of and the guard
+8.1.10 OBO: a transient failure sets no header and sends no request
+    waits for issue 6: On-Behalf-Of and the guard
+8.1.10 OBO: a permanent failure neither, and says something else
+    waits for issue 6: On-Behalf-Of and the guard
+8.1.10 OBO: an untrusted author is refused
+    waits for issue 6: On-Behalf-Of and the guard
+8.1.11 the OAuth handler of a request is detached after the call
+    waits for issue 5: OAuth
+8.1.11 errors of a call are rethrown
+    manager::the_error_of_a_call_reaches_the_caller_as_it_is
+    manager::a_refused_sign_in_is_raised_to_its_caller_and_counts_for_nobody
+8.1.11 an ephemeral connection is disconnected whatever came of the call
+    manager::the_connection_of_a_request_is_disconnected_even_if_its_call_fails
+8.1.12 discovery uses an app connection that is there
+    manager::discovery_uses_the_connection_of_the_application
+8.1.12 discovery without OAuth makes a connection and disposes of it
+    manager::discovery_without_a_connection_makes_one_and_disposes_of_it
+    manager::discovery_disposes_of_its_connection_when_listing_fails
+8.1.12 discovery of an OAuth or OBO server without user or flow manager: OAuth required, no tools
+    manager::discovery_of_an_oauth_server_without_user_or_flow_manager_says_so
+8.1.12 discovery with OAuth, and return_on_oauth
+    waits for issue 5: OAuth
+8.1.12 discovery: null for a missing configuration, and for missing fields of the request
+    manager::discovery_of_an_unknown_server_is_null
+    manager::discovery_of_a_request_scoped_server_without_its_fields_is_null
+8.1.12 discovery: errors are null tools
+    manager::an_error_of_discovery_is_no_tools
+8.1.13 a run-time URL is resolved; a placeholder that stays is an error
+    manager::a_url_is_resolved_for_the_user
+    manager::a_url_with_a_placeholder_that_stays_is_an_error_and_nothing_is_sent
+8.1.13 the domain policy is held against the resolved URL
+    waits for issue 6: On-Behalf-Of and the guard
+8.1.13 what users configured is not substituted (here it is refused, and nothing is sent)
+    manager::what_a_user_configured_is_not_substituted
+8.1.14 body-scoped: missing fields are an error
+    manager::missing_fields_of_the_request_are_an_error_before_any_connection
+8.1.14 body-scoped: one connection a request, reused by its concurrent calls
+    manager::concurrent_calls_of_one_request_reuse_its_connection
+    manager::two_requests_share_no_connection
+8.1.14 body-scoped: disposed of after the response
+    manager::the_connection_of_a_request_is_disposed_of_after_it
+8.1.14 body-scoped: not in the idle maps, and without effect on the breaker
+    manager::the_connection_of_a_request_is_not_in_the_idle_maps
+    manager::a_request_scoped_server_counts_no_cycles_and_clears_no_cooldown
+8.1.15 the application's tools: a failing server is skipped
+    manager::a_server_that_fails_is_skipped_among_the_tools_of_the_application
+    manager::the_tools_of_a_server_never_make_a_connection_and_a_failure_is_null
+8.1.15 the instructions: a failing server is skipped
+    manager::a_server_that_fails_is_skipped_among_the_instructions
+8.1.16 a connection lost between check and call is an error, "not active" (here: closed, not run)
+    manager::a_connection_lost_between_check_and_call_is_a_truthful_error
+8.1.17 lease: the idle sweep does not close a borrowed connection
+    manager::the_idle_sweep_does_not_close_a_borrowed_connection
+8.1.17 lease: disposal is deferred
+    manager::disposal_is_deferred_until_the_last_borrower_is_done
+8.1.17 recovery from a 401: once for all callers, one replay
+    waits for issue 5: OAuth
+8.1.17 recovery from a 401: an abort leaves the other waiters; takeover
+    waits for issue 5: OAuth
+
+8.2.1 get reuses what is connected
+    repository::get_reuses_what_is_connected
+8.2.1 get recreates what is stale or disconnected
+    repository::get_recreates_what_is_stale
+    repository::get_recreates_what_is_disconnected
+8.2.1 get is null for what is not allowed: startup false, user-scoped, OBO, failed inspection
+    repository::get_is_null_for_what_is_not_allowed
+8.2.1 get disconnects what is left over
+    repository::what_is_left_over_of_a_server_no_longer_allowed_is_disconnected
+8.2.1 get_many makes at most three at a time
+    repository::get_many_makes_three_at_a_time
+8.2.1 get_many continues on error
+    repository::get_many_continues_on_error_if_told_to
+    repository::get_many_raises_the_error_otherwise
+    repository::get_all_is_all_that_are_allowed
+8.2.1 an error of disconnecting is logged
+    repository::an_error_of_disconnecting_is_logged
+    repository::disconnect_all_disconnects_all
+8.2.1 has is false, and cleans up
+    repository::has_is_false_and_cleans_up_for_a_server_that_was_removed
+    repository::what_is_left_over_of_a_server_no_longer_allowed_is_disconnected
+8.2.1 later: one after the other for a server; shutting down; changed during checkout (2.4)
+    repository::what_is_done_to_one_server_is_done_one_after_the_other
+    repository::while_shutting_down_there_are_no_connections_to_be_had
+    repository::a_configuration_that_keeps_changing_during_checkout_is_an_error
+
+8.3.1 it trips after MAX_CYCLES
+    breaker::it_trips_after_max_cycles
+    breaker::cycles_further_apart_than_the_window_do_not_trip_it
+    breaker::disconnects_that_were_asked_for_are_no_cycles
+8.3.1 its state is shared by the instances of one server name (here: and user)
+    breaker::its_state_is_shared_by_the_connections_to_one_server
+8.3.1 it cools down
+    breaker::it_cools_down
+8.3.1 clear_cooldown re-enables
+    breaker::clear_cooldown_re_enables
+    breaker::clear_cooldown_of_everybody_reaches_everybody
+8.3.2 a dead server: exactly MAX_FAILED_ROUNDS real connects, then "Circuit breaker is open"
+    breaker::a_dead_server_sees_exactly_max_failed_rounds_connects
+    breaker::the_attempts_of_one_call_are_rounds_too
+    breaker::a_storm_of_threads_is_no_storm_of_connects
+    breaker::each_further_failure_opens_it_for_twice_as_long
+    breaker::a_success_forgets_the_failed_rounds
+    breaker::one_line_of_the_log_a_change_of_state
+8.3.3 user B is blocked by the breaker of A: a gap, held reversed: he is not
+    breaker::user_b_is_not_blocked_by_the_breaker_of_a
+    breaker::another_configuration_of_the_server_is_not_blocked
+8.3.4 connecting first disconnects, without a reset of what was counted
+    breaker::connecting_anew_first_disconnects_what_there_was
+8.3.4 400 or 405 to the GET stream of a session is an error
+    waits for issue 4: protocol
+8.3.4 a sign-in that succeeds takes a cycle back, one that fails does not
+    waits for issue 5: OAuth
+8.3.4 three sign-ins and more before it trips
+    waits for issue 5: OAuth
+8.3.5 the tracker's cool-down of 5, 10, 20, 30 minutes, and its reset
+    waits for issue 5: OAuth
+
+8.4.1 agents: reused across requests (here: the process's sockets, by all users)
+    lifecycle::a_socket_is_reused_across_requests_and_users
+8.4.1 agents: closed once on disconnect, and before a reconnection swaps them
+    does not apply: no connection owns a socket: they are the process's, and others' requests go
+      over them; what the line is about, that sockets do not grow with reconnections, is held
+    see lifecycle::connecting_again_and_again_opens_no_more_sockets
+8.4.1 separate timeouts of POST and GET, custom sse_read_timeout
+    waits for issue 4: protocol
+8.4.2 GET stream: 404 without a session ignored, with one: reconnection
+    waits for issue 4: protocol
+8.4.2 GET stream: 409 is one rebuild
+    waits for issue 4: protocol
+8.4.2 GET stream: "Maximum reconnection attempts" is real
+    waits for issue 4: protocol
+8.4.3 session DELETE on disconnect
+    lifecycle::disconnecting_deletes_the_session
+8.4.3 session DELETE before the swap
+    lifecycle::the_session_is_deleted_before_the_swap
+8.4.3 405 and 500 to it are tolerated, and cause no reconnection
+    lifecycle::a_refused_goodbye_is_tolerated_and_causes_no_reconnection
+    lifecycle::a_goodbye_that_is_cut_is_tolerated
+    lifecycle::a_goodbye_that_meets_a_socket_closed_meanwhile_is_said_again
+8.4.3 none where there is no session
+    lifecycle::without_a_session_there_is_no_goodbye
+8.4.3 none for HTTP+SSE, which does not exist here yet
+    waits for issue 4: protocol
+8.4.3 in bounded time
+    lifecycle::a_goodbye_is_bounded_in_time
+8.4.4 dispose during connect leaves nothing live
+    lifecycle::disposal_while_connecting_leaves_nothing_live
+    lifecycle::a_connection_that_was_made_when_its_disposal_came_does_not_appear
+    lifecycle::a_disposed_connection_never_connects_again
+8.4.4 a probe that is aborted leaves the state
+    lifecycle::a_probe_that_its_caller_cancels_leaves_the_state
+    lifecycle::a_probe_that_its_callers_time_ends_leaves_the_state
+8.4.4 ping unsupported is handled: the server is alive
+    lifecycle::a_server_that_does_not_know_ping_is_alive
+8.4.4 later: trust for a minute, a failed probe is a failed probe (2.6, a gap reversed)
+    lifecycle::a_server_is_trusted_for_a_minute_after_it_answered
+    lifecycle::a_failed_probe_is_not_forgotten
+    lifecycle::a_modern_server_is_never_probed
+8.4.5 429 stops reconnection (here: for as long as the server asks, not for ever)
+    lifecycle::a_429_stops_connecting_until_the_server_will_have_us
+    lifecycle::a_429_to_a_call_is_not_repeated_and_ends_no_connection
+8.4.5 errors are classified: the transient ones
+    lifecycle::connecting_is_tried_again_after_a_transient_error
+    lifecycle::a_refused_connection_is_tried_again
+    lifecycle::a_server_that_says_nothing_is_a_timeout_of_connecting
+8.4.5 errors are classified: the permanent ones
+    lifecycle::connecting_is_not_tried_again_after_a_permanent_error
+    lifecycle::an_error_of_signing_in_stops_connecting
+    lifecycle::no_log_line_has_a_payload_or_a_secret
+8.4.5 a refused connection and an unknown host are permanent
+    does not apply: in the seed that chooses the words of a log line, and it connects again all
+      the same; so it is here
+    see lifecycle::a_refused_connection_is_tried_again
+    see lifecycle::a_name_that_nobody_knows_is_an_error_of_connecting
+8.4.6 tools/list: budgets of pages, tools, bytes and time
+    catalogues::the_pages_of_a_listing_are_limited
+    catalogues::the_tools_of_a_listing_are_limited
+    catalogues::the_bytes_of_a_listing_are_limited
+    catalogues::the_time_of_a_listing_is_limited
+8.4.6 tools/list: a repeated cursor stops it
+    catalogues::a_cursor_that_comes_again_stops_a_listing
+8.4.6 tools/list: partial on error, reversed since: an error, and nothing is published
+    catalogues::what_was_listed_before_an_error_is_not_taken_for_all
+8.4.6 tools/list: what is incomplete is not published
+    catalogues::an_incomplete_list_is_not_published_over_a_good_one
+    catalogues::callers_who_ask_while_it_is_listed_get_whole_lists
+8.4.7 list_changed: told after the notification
+    catalogues::subscribers_hear_of_new_tools_after_the_notification
+    catalogues::without_a_notification_nothing_is_listed_again
+    catalogues::a_list_that_is_the_same_is_told_to_nobody
+    catalogues::a_subscriber_that_is_undone_hears_no_more
+8.4.7 list_changed: heard while no call waits, too
+    waits for issue 4: protocol
+8.4.7 list_changed: a burst is coalesced
+    catalogues::a_burst_of_notifications_is_one_listing_and_one_more
+8.4.7 list_changed: tried again with back-off
+    catalogues::a_listing_that_fails_is_tried_again_later_and_later
+    catalogues::the_back_off_is_a_quarter_second_and_doubles_up_to_thirty
+8.4.7 list_changed: the last good list is kept
+    catalogues::the_last_good_tools_are_kept_while_listing_fails
+8.4.7 list_changed: listed anew after a reconnection
+    catalogues::the_tools_are_listed_anew_after_the_connection_was_made_anew
+    catalogues::the_tools_are_listed_anew_after_the_session_was_begun_anew
+8.4.7 list_changed: a stale snapshot is ignored
+    catalogues::a_listing_of_a_connection_that_was_closed_meanwhile_is_ignored
+8.4.7 list_changed: empty when the capability vanished
+    catalogues::a_server_whose_tools_capability_vanished_has_no_tools
+8.4.7 list_changed: not after dispose
+    catalogues::nothing_is_told_after_disposal
+    catalogues::a_retry_that_waits_ends_with_the_disposal
+8.4.8 elicitation: the latest handler wins
+    waits for issue 4: protocol
+8.4.8 elicitation: disposers are idempotent, and it is removed when empty
+    waits for issue 4: protocol
+8.4.8 elicitation: -32042 in an error and in an HTTP body
+    waits for issue 4: protocol
+8.4.8 elicitation: a URL that is not http is dropped
+    waits for issue 4: protocol
+"""
+
+
+@dataclass
+class Line:
+    """One thing that a line of the inventory says, by section and number of the line."""
+
+    at: str
+    says: str
+    held_by: list[str] = field(default_factory=list)
+    waits_for: str = ""
+    does_not_apply: str = ""
+    see: list[str] = field(default_factory=list)
+
+    @property
+    def verdicts(self) -> int:
+        """How many of the three it has: it has to be one."""
+        return sum(map(bool, (self.held_by, self.waits_for, self.does_not_apply)))
+
+
+def lines_of(table: str) -> Iterator[Line]:
+    """Read a table: a line begins with its number, and what is indented under it is its verdict."""
+    for block in re.split(r"^(?=\d)", table, flags=re.M)[1:]:
+        said, *verdict = re.split(r"\n    (?! )", block.rstrip())
+        at, _, says = " ".join(said.split()).partition(" ")
+        line = Line(at, says)
+        for each in (" ".join(part.split()) for part in verdict):
+            if each.startswith("waits for "):
+                line.waits_for = each.removeprefix("waits for ")
+            elif each.startswith("does not apply: "):
+                line.does_not_apply = each.removeprefix("does not apply: ")
+            elif each.startswith("see "):
+                line.see.append(each.removeprefix("see "))
+            else:
+                line.held_by.append(each)
+        yield line
+
+
+@functools.cache
+def there_are() -> set[str]:
+    """The tests of ``tests/seed``."""
+    found = set()
+    for path in SEED.glob("test_*.py"):
+        unit = path.stem.removeprefix("test_")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found.add(f"{unit}::{node.name.removeprefix('test_')}")
+    return found
+
+
+def check(line: Line) -> None:
+    """Fail if a line has no verdict, or two, or names a test that does not exist."""
+    assert line.verdicts == 1, line
+    assert set(line.held_by) | set(line.see) <= there_are()
+    assert re.fullmatch(r"(issue [456]: .+)?", line.waits_for)
+
+
+LINES = list(lines_of(TABLE))
+
+
+def test_every_line_of_the_inventory_is_here() -> None:
+    expected = {
+        f"{section}.{number}" for section, n in LINES_OF.items() for number in range(1, n + 1)
+    }
+    assert {line.at for line in LINES} == expected
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.at} {line.says[:60]}")
+def test_a_line_is_held_or_waits_or_does_not_apply(line: Line) -> None:
+    check(line)
+
+
+def test_every_test_of_the_seeds_holds_a_line() -> None:
+    named = {test for line in LINES for test in (*line.held_by, *line.see)}
+    assert there_are() - named == set()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "8.1.1 says something",
+        "8.1.1 says something\n    users::no_such_test",
+        "8.1.1 says something\n    waits for better times",
+        "8.1.1 says something\n    users::force_new_joins_nobody\n    waits for issue 5: OAuth",
+        "8.1.1 says something\n    does not apply: why\n    see users::no_such_test",
+    ],
+)
+def test_a_line_that_is_not_honest_is_noticed(table: str) -> None:
+    (line,) = lines_of(table)
+    with pytest.raises(AssertionError):
+        check(line)
