@@ -25,6 +25,7 @@ import doctest
 import gc
 import inspect
 import io
+import logging
 import os
 import re
 import subprocess
@@ -328,8 +329,12 @@ def stage(request, tmp_path, monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MCPSYNC_CONFIG", raising=False)
+    loggers = [logging.getLogger(), logging.getLogger("mcpsync")]
+    levels = [logger.level for logger in loggers]
     with Stage(page, tmp_path) as prepared:
         yield prepared
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.mark.parametrize("stage", NAMES, indirect=True)

@@ -49,7 +49,7 @@ def server_of_key(key: str, names: Iterable[str]) -> str | None:
     is shadowed is never found.
     """
     servers = _by_normal_name(names)
-    tails = _tails(key.removeprefix(DELIMITER))  # a tool has a name
+    tails = _tails(key)
     return next((servers[tail] for tail in tails if tail in servers), None)
 
 
@@ -71,7 +71,7 @@ def shadowed_names(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         normal = normalize_server_name(name)
         taker = next(
-            (servers[tail] for tail in _tails(DELIMITER + normal) if tail in servers), None
+            (servers[tail] for tail in _tails("tool" + DELIMITER + normal) if tail in servers), None
         )
         if taker is not None and taker != name:
             shadowed[name] = taker
@@ -96,8 +96,8 @@ def _by_normal_name(names: Iterable[str]) -> dict[str, str]:
 
 
 def _tails(key: str) -> Iterable[str]:
-    """Yield what follows each delimiter in *key*, the last one first."""
+    """Yield what follows each delimiter in *key* but one at its start: a tool has a name."""
     end = len(key)
-    while (at := key.rfind(DELIMITER, 0, end)) >= 0:
+    while (at := key.rfind(DELIMITER, 1, end)) >= 0:
         yield key[at + len(DELIMITER) :]
         end = at + len(DELIMITER) - 1  # delimiters may share an underscore

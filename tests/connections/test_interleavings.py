@@ -479,6 +479,8 @@ def workers() -> Iterator[Workers]:
 def _one_is_closed_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing on helping threads would be out of the scheduler's hands."""
     monkeypatch.setattr(disposal, "AT_ONCE", 1)
+    monkeypatch.setattr(disposal, "GENTLY", 1)
+    monkeypatch.setattr(disposal, "PAUSE", 0.0)
 
 
 def run_again(names: str, beginning: str, schedule: Sequence[int]) -> None:
