@@ -348,8 +348,9 @@ class MCPManager:
     ) -> Callable[[], None]:
         """Have *callback* called with server, user id and tools when a server changes its tools.
 
-        Returns what undoes it. Called on a thread of the library's, once for a burst of
-        notifications, and never with a list that is not whole.
+        That is when it says so, or has begun a new session with others. What a user's next
+        connection finds is no change. Returns what undoes it. Called on a thread of the
+        library's, once for a burst of notifications, and never with a list that is not whole.
         """
         return self._catalogues.subscribe(callback)
 

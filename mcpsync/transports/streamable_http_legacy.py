@@ -54,8 +54,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
     def enter_session(self) -> None:
         """Use the new session for everything from now on."""
         with self._lock:
-            if not self._closed:
-                self._session, self._next = self._next, None
+            self._session, self._next = self._next, None
 
     def _session_of(self, message: Message) -> _Session | None:
         """Return the session a message belongs to: the last of a handshake is of the new one."""

@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 
 from mcpsync._runtime.deadline import Deadline
+from mcpsync.connections import disposal as disposal_module
 from mcpsync.connections.connection import Key
-from mcpsync.connections.disposal import AT_ONCE, DRAIN_TIMEOUT, Disposal, Entry, Lease, Removed
+from mcpsync.connections.disposal import (
+    AT_ONCE,
+    DRAIN_TIMEOUT,
+    GENTLY,
+    PAUSE,
+    Disposal,
+    Entry,
+    Lease,
+    Removed,
+)
 from mcpsync.connections.table import ConnectionTable
 from mcpsync.errors import ConnectError, RequestTimeout
 from mcpsync.events import ConnectionClosed
@@ -252,7 +262,10 @@ def test_close_without_a_limit_waits_for_the_last_borrower(table: ConnectionTabl
 # -- closing several ------------------------------------------------------------------------------
 
 
-def test_several_are_closed_at_a_time_and_not_too_many(disposal: Disposal) -> None:
+@pytest.mark.parametrize(("gently", "at_once"), [(False, AT_ONCE), (True, GENTLY)])
+def test_several_are_closed_at_a_time_and_not_too_many(
+    disposal: Disposal, gently: bool, at_once: int
+) -> None:
     gate, keys = Gate(), [Key("ada", f"server {n}") for n in range(2 * AT_ONCE)]
     batch = removed(*keys)
     inside, most, lock = 0, 0, threading.Lock()
@@ -268,11 +281,23 @@ def test_several_are_closed_at_a_time_and_not_too_many(disposal: Disposal) -> No
 
     for each in batch:
         each.entry.connection.closing = closing  # type: ignore[attr-defined]
-    disposing = start(disposal.dispose, batch)
-    wait_until(lambda: inside == AT_ONCE)
+    disposing = start(lambda: disposal.dispose(batch, gently=gently))
+    wait_until(lambda: inside == at_once)
     gate.open()
     assert outcome(disposing) == 2 * AT_ONCE
-    assert most == AT_ONCE
+    assert most == at_once
+
+
+def test_a_sweep_makes_way_for_calls(
+    table: ConnectionTable, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(disposal_module._never, "wait", pauses.append)
+    for user in ("ada", "bob"):
+        table.get(Key(user, "crm"), OPTIONS, CallScope(Deadline(10)))
+    clock.advance(900)
+    assert table.sweep() == 2
+    assert pauses == [PAUSE, PAUSE]
 
 
 def test_one_that_cannot_be_closed_is_logged_and_told_and_the_others_are_closed(

@@ -1,9 +1,12 @@
 """Sessions over HTTP, on the requests that a server recorded: requirements H1 to H7."""
 
+import threading
+
 import pytest
 
-from mcpsync import Client, ConnectionClosed
+from mcpsync import Client, ConnectionClosed, HTTPStatusError
 from mcpsync.testing import Fault, LocalServer
+from mcpsync.transports.streamable_http_legacy import StreamableHTTPLegacy
 from transports.door import BUDGET, LONG, SOON, within
 from transports.peer import INITIALIZED, Reply, ScriptedMCP, result
 
@@ -155,6 +158,42 @@ def test_a_delete_to_a_server_that_is_gone_is_no_matter():
         client.connect()
     with within(0, SOON):
         client.close()
+
+
+@pytest.mark.parametrize("where", ["_note_headers", "adopt", "enter_session"])
+def test_a_session_that_begins_anew_while_the_client_closes_is_deleted_too(
+    server, monkeypatch, where
+):
+    client = Client(server.url)
+    client.send_ping()
+    server.expire_sessions()
+    original = getattr(StreamableHTTPLegacy, where)
+
+    def closed_meanwhile(transport, *args):
+        if where != "_note_headers" or args[0]["method"] == "initialize":
+            monkeypatch.undo()
+            closing = threading.Thread(target=client.close)
+            closing.start()
+            closing.join()
+        return original(transport, *args)
+
+    monkeypatch.setattr(StreamableHTTPLegacy, where, closed_meanwhile)
+    with pytest.raises(ConnectionClosed):
+        client.send_ping()
+    assert server.wait_for(lambda server: server.open_sessions == [])
+
+
+def test_a_session_whose_handshake_failed_is_deleted_with_the_last(server):
+    with Client(server.url) as client:
+        client.send_ping()
+        server.expire_sessions()
+        server.inject(Fault.HTTP_500, "notifications/initialized")
+        with pytest.raises(HTTPStatusError):
+            client.send_ping()
+        assert len(server.open_sessions) == 1
+        client.send_ping()
+        assert len(server.open_sessions) == 2
+    assert server.open_sessions == []
 
 
 def test_no_request_follows_the_delete(server):
