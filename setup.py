@@ -19,7 +19,15 @@ INSTALL_REQUIRES = [
 YAML = ["pyyaml>=6"]
 PROMETHEUS = ["prometheus-client>=0.20"]
 CLI = ["click>=8.1", "rich>=13", *YAML]
-TEST = ["pytest>=9", "responses>=0.25", "hypothesis>=6.100", "flask>=3", *CLI, *PROMETHEUS]
+TEST = [
+    "pytest>=9",
+    "responses>=0.25",
+    "hypothesis>=6.100",
+    "flask>=3",
+    "greenlet>=3.1",
+    *CLI,
+    *PROMETHEUS,
+]
 LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-PyYAML", *PROMETHEUS]
 
 setup(

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import greenlet
 import pytest
 
 from mcpsync import MCPManager
@@ -260,8 +261,6 @@ def test_another_manager_is_not_in_the_request(manager: MCPManager, server: Loca
 
 
 def test_greenlets_do_not_see_each_others_requests(manager: MCPManager) -> None:
-    greenlet = pytest.importorskip("greenlet", reason="greenlet is not installed")
-
     def request(number: int) -> list[str]:
         with manager.request_scope({"messageId": str(number)}):
             found = [seen(manager)]
