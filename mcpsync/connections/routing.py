@@ -32,9 +32,7 @@ from .request_scope import RequestScope
 from .table import ConnectionTable
 from .users import UserConnectionManager
 
-CLOSED_AT_ONCE = (
-    4  # how many requests' scopes are closed at a time; each may have calls to wait for
-)
+CLOSED_AT_ONCE = 4  # requests' scopes; each may have calls to wait for
 
 
 @dataclass(frozen=True, slots=True)
