@@ -1,0 +1,175 @@
+"""The requests a client makes, a method for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+from pydantic import BaseModel
+
+from ..session.callbacks import ProgressCallback
+from .asking import Asking
+from .options import CallOptions
+
+if TYPE_CHECKING:
+    import mcp_types as types
+
+
+class Features(Asking):
+    """Tools, resources, prompts and the rest of what a server may be asked."""
+
+    # -- tools --------------------------------------------------------------------------------
+
+    def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        read_timeout_seconds: float | None = None,
+        progress_callback: ProgressCallback | None = None,
+        **options: Unpack[CallOptions],
+    ) -> types.CallToolResult:
+        """Call a tool, once.
+
+        A tool that fails gives a result whose ``is_error`` is true; that is not an exception.
+
+        Args:
+            name: The tool.
+            arguments: Its arguments, as JSON has them.
+            read_timeout_seconds: Another name for *timeout*, as the official SDK has it.
+            progress_callback: Called with progress, total and message, on this thread.
+            options: See :class:`CallOptions`.
+
+        Raises:
+            MCPError: The server turned the call down, for instance because there is no such tool.
+            ConnectionLost, RequestTimeout, RequestCancelled: ``maybe_executed`` says whether the
+                server may have run the tool.
+            MCPSyncError: See :mod:`mcpsync.errors` for the others.
+        """
+        from mcp_types import CallToolResult
+
+        if read_timeout_seconds is not None:
+            options.setdefault("timeout", read_timeout_seconds)
+        params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
+        return self._ask(
+            "tools/call", params, CallToolResult, options, progress_callback, tool_name=name
+        )
+
+    def list_tools(
+        self, *, cursor: str | None = None, **options: Unpack[CallOptions]
+    ) -> types.ListToolsResult:
+        """Return one page of tools; the first, or the one *cursor* stands for."""
+        from mcp_types import ListToolsResult
+
+        return self._ask("tools/list", _page(cursor), ListToolsResult, options)
+
+    def tools(self, **options: Unpack[CallOptions]) -> Iterator[types.Tool]:
+        """Yield every tool, page by page as they are needed; *timeout* is for each page."""
+        return self._every(self.list_tools, lambda page: page.tools, options)
+
+    # -- resources ----------------------------------------------------------------------------
+
+    def list_resources(
+        self, *, cursor: str | None = None, **options: Unpack[CallOptions]
+    ) -> types.ListResourcesResult:
+        """Return one page of resources."""
+        from mcp_types import ListResourcesResult
+
+        return self._ask("resources/list", _page(cursor), ListResourcesResult, options)
+
+    def resources(self, **options: Unpack[CallOptions]) -> Iterator[types.Resource]:
+        """Yield every resource; *timeout* is for each page."""
+        return self._every(self.list_resources, lambda page: page.resources, options)
+
+    def list_resource_templates(
+        self, *, cursor: str | None = None, **options: Unpack[CallOptions]
+    ) -> types.ListResourceTemplatesResult:
+        """Return one page of resource templates."""
+        from mcp_types import ListResourceTemplatesResult
+
+        return self._ask(
+            "resources/templates/list", _page(cursor), ListResourceTemplatesResult, options
+        )
+
+    def resource_templates(
+        self, **options: Unpack[CallOptions]
+    ) -> Iterator[types.ResourceTemplate]:
+        """Yield every resource template; *timeout* is for each page."""
+        fetch = self.list_resource_templates
+        return self._every(fetch, lambda page: page.resource_templates, options)
+
+    def read_resource(self, uri: str, **options: Unpack[CallOptions]) -> types.ReadResourceResult:
+        """Return the contents of the resource *uri*."""
+        from mcp_types import ReadResourceResult
+
+        return self._ask("resources/read", {"uri": str(uri)}, ReadResourceResult, options)
+
+    # -- prompts, completion, the rest --------------------------------------------------------
+
+    def list_prompts(
+        self, *, cursor: str | None = None, **options: Unpack[CallOptions]
+    ) -> types.ListPromptsResult:
+        """Return one page of prompts."""
+        from mcp_types import ListPromptsResult
+
+        return self._ask("prompts/list", _page(cursor), ListPromptsResult, options)
+
+    def prompts(self, **options: Unpack[CallOptions]) -> Iterator[types.Prompt]:
+        """Yield every prompt; *timeout* is for each page."""
+        return self._every(self.list_prompts, lambda page: page.prompts, options)
+
+    def get_prompt(
+        self,
+        name: str,
+        arguments: Mapping[str, str] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> types.GetPromptResult:
+        """Return the messages of the prompt *name*."""
+        from mcp_types import GetPromptResult
+
+        params: dict[str, Any] = {"name": name}
+        if arguments is not None:
+            params["arguments"] = self._object(arguments, "arguments")
+        return self._ask("prompts/get", params, GetPromptResult, options)
+
+    def complete(
+        self,
+        ref: types.PromptReference | types.ResourceTemplateReference | Mapping[str, Any],
+        argument: Mapping[str, str],
+        context_arguments: Mapping[str, str] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> types.CompleteResult:
+        """Return what the server suggests for one argument of a prompt or resource template.
+
+        Args:
+            ref: The prompt or the template.
+            argument: ``{"name": …, "value": …}``: the argument, and what was typed so far.
+            context_arguments: Arguments that are settled already.
+            options: See :class:`CallOptions`.
+        """
+        from mcp_types import CompleteResult
+
+        reference = (
+            ref.model_dump(by_alias=True, exclude_none=True) if isinstance(ref, BaseModel) else ref
+        )
+        params: dict[str, Any] = {"ref": reference, "argument": self._object(argument, "argument")}
+        if context_arguments is not None:
+            params["context"] = {"arguments": self._object(context_arguments, "context_arguments")}
+        return self._ask("completion/complete", params, CompleteResult, options)
+
+    def send_ping(self, **options: Unpack[CallOptions]) -> types.EmptyResult:
+        """Ask a legacy server whether it is there; the modern era has no ping."""
+        from mcp_types import EmptyResult
+
+        return self._ask("ping", None, EmptyResult, options)
+
+    def set_logging_level(
+        self, level: types.LoggingLevel, **options: Unpack[CallOptions]
+    ) -> types.EmptyResult:
+        """Ask a legacy server for log messages from *level* on; modern: ``Client(log_level=)``."""
+        from mcp_types import EmptyResult
+
+        return self._ask("logging/setLevel", {"level": level}, EmptyResult, options)
+
+
+def _page(cursor: str | None) -> dict[str, str] | None:
+    return None if cursor is None else {"cursor": cursor}
