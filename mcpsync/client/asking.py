@@ -40,10 +40,8 @@ class Asking:
         params: Mapping[str, Any] | None,
         model: type[M],
         options: CallOptions,
-        progress: ProgressCallback | None = None,
-        tool_name: str | None = None,
     ) -> M:
-        return self._ask_in(self._call(options, progress), method, params, model, tool_name)
+        return self._ask_in(self._call(options), method, params, model, None)
 
     def _ask_in(
         self,

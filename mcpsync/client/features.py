@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import BaseModel
 
+from ..session.base import Call
 from ..session.callbacks import ProgressCallback
 from .asking import Asking
 from .options import CallOptions
@@ -45,14 +46,17 @@ class Features(Asking):
                 server may have run the tool.
             MCPSyncError: See :mod:`mcpsync.errors` for the others.
         """
-        from mcp_types import CallToolResult
-
         if read_timeout_seconds is not None:
             options.setdefault("timeout", read_timeout_seconds)
+        return self._call_tool(self._call(options, progress_callback), name, arguments)
+
+    def _call_tool(
+        self, call: Call, name: str, arguments: Mapping[str, Any] | None
+    ) -> types.CallToolResult:
+        from mcp_types import CallToolResult
+
         params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
-        return self._ask(
-            "tools/call", params, CallToolResult, options, progress_callback, tool_name=name
-        )
+        return self._ask_in(call, "tools/call", params, CallToolResult, name)
 
     def list_tools(
         self, *, cursor: str | None = None, **options: Unpack[CallOptions]

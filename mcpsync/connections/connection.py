@@ -213,11 +213,7 @@ class Connection(Client):
         meta: Mapping[str, Any] | None = None,
     ) -> CallToolResult:
         """Call a tool in a scope that is there already; otherwise as :meth:`call_tool`."""
-        from mcp_types import CallToolResult
-
-        params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
-        call = Call(scope, progress_callback, meta)
-        return self._ask_in(call, "tools/call", params, CallToolResult, name)
+        return self._call_tool(Call(scope, progress_callback, meta), name, arguments)
 
     def _ask_in(
         self,

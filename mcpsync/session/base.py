@@ -144,6 +144,7 @@ class ClientSession(ABC):
             given.cancel,
             given.headers,
             dispatcher(self._callbacks, _token(params), call.progress),
+            given.mirrored,
         )
         try:
             reply = self._transport.request(codec.request(request_id, method, params), scope)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..protocol import codec
@@ -31,12 +31,23 @@ class Callbacks:
         logging: Called with each log message of the server.
         message_handler: Called with every other notification, as its ``mcp_types`` model.
         log_level: From which level on a modern server is asked for log messages.
+        extensions: What we say we can do besides, by the extension's id.
+        result_types: Kinds of results that our extensions know.
     """
 
     client_info: Implementation
     logging: LoggingCallback | None = None
     message_handler: MessageHandler | None = None
     log_level: LoggingLevel | None = None
+    extensions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    result_types: frozenset[str] = frozenset()
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return what we can do, as it goes over the wire: what there is a callback for."""
+        found: dict[str, Any] = {}
+        if self.extensions:
+            found["extensions"] = {name: dict(each) for name, each in self.extensions.items()}
+        return found
 
 
 def dispatcher(

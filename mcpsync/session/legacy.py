@@ -54,7 +54,7 @@ class LegacySession(ClientSession):
         """
         params = {
             "protocolVersion": LATEST_LEGACY,
-            "capabilities": {},
+            "capabilities": self._callbacks.capabilities(),
             "clientInfo": self._callbacks.client_info.model_dump(by_alias=True, exclude_none=True),
         }
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from ..errors import InputRequired, MCPError, MessageInvalid
@@ -52,7 +52,7 @@ class ModernSession(ClientSession):
         envelope: dict[str, Any] = {
             VERSION_KEY: version,
             CLIENT_INFO_KEY: info.model_dump(by_alias=True, exclude_none=True),
-            CAPABILITIES_KEY: {},
+            CAPABILITIES_KEY: self._callbacks.capabilities(),
         }
         level = self._callbacks.log_level
         self._defaults = {} if level is None else {LOG_LEVEL_KEY: level}
@@ -93,7 +93,7 @@ class ModernSession(ClientSession):
                 raise unsupported(supported) from error
             self._speak(version)
             result = self._exchange(method, params, call)
-        return _complete(result)
+        return _complete(result, self._callbacks.result_types)
 
     def _with_meta(
         self, params: Mapping[str, Any] | None, call: Call, request_id: int
@@ -120,10 +120,13 @@ class ModernSession(ClientSession):
         )
 
 
-def _complete(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result that is complete; one without ``resultType`` is. (Requirements 5.3)"""
+def _complete(result: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return a result that is complete; one without ``resultType`` is. (Requirements 5.3)
+
+    So is one of a kind that our extensions have said is *known*.
+    """
     kind = result.get("resultType", "complete")
-    if kind == "complete":
+    if kind == "complete" or kind in known:
         return result
     if kind == "input_required":
         raise InputRequired(

@@ -26,12 +26,14 @@ class CallScope:
         headers: For the requests of this call only.
         on_message: Gets, on the caller's thread, each notification and each request that comes
             before the answer; what it returns is sent back as the reply to a request.
+        mirrored: Headers that mirror arguments of the request; the protocol's, not the caller's.
     """
 
     deadline: Deadline
     cancel: Cancellation | None = None
     headers: Mapping[str, str] | None = None
     on_message: Callable[[Message], Message | None] = _ignore
+    mirrored: Mapping[str, str] | None = None
 
     def is_to_blame_for(self, error: BaseException) -> bool:
         """Whether *error* comes of this call's own headers, and would not happen to others."""

@@ -92,7 +92,7 @@ class StreamableHTTP(ABC):
         return self._endpoint.send(
             "POST",
             codec.encode(message),
-            self._headers(message),
+            {**self._headers(message), **(scope.mirrored or {})},
             deadline=scope.deadline,
             cancel=scope.cancel,
             extra_headers=scope.headers,
