@@ -42,6 +42,7 @@ from .errors import (
     SessionExpired,
     TransportError,
     UnsupportedProtocolVersion,
+    UrlElicitationRequired,
 )
 from .version import __version__
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .http import Limits
     from .manager import MCPManager
     from .parsers import format_tool_content
+    from .session.answers import ClientRequestContext, accept_defaults, answer_later
 
 __all__ = [
     "AuthError",
@@ -67,6 +69,7 @@ __all__ = [
     "Cancellation",
     "CircuitOpen",
     "Client",
+    "ClientRequestContext",
     "ConfigurationError",
     "ConnectError",
     "ConnectTimeout",
@@ -99,8 +102,11 @@ __all__ = [
     "ToolDiscovery",
     "TransportError",
     "UnsupportedProtocolVersion",
+    "UrlElicitationRequired",
     "User",
     "__version__",
+    "accept_defaults",
+    "answer_later",
     "errors",
     "events",
     "format_tool_content",
@@ -111,6 +117,7 @@ _LAZY = {
     "BreakerPolicy": ("_runtime.breaker", "BreakerPolicy"),
     "Cancellation": ("_runtime.cancel", "Cancellation"),
     "Client": ("client", "Client"),
+    "ClientRequestContext": ("session.answers", "ClientRequestContext"),
     "HttpServerConfig": ("config", "HttpServerConfig"),
     "Limits": ("http", "Limits"),
     "MCPManager": ("manager", "MCPManager"),
@@ -119,6 +126,8 @@ _LAZY = {
     "StdioServerParameters": ("config", "StdioServerConfig"),
     "ToolDiscovery": ("connections.discovery", "ToolDiscovery"),
     "User": ("config", "User"),
+    "accept_defaults": ("session.answers", "accept_defaults"),
+    "answer_later": ("session.answers", "answer_later"),
     "format_tool_content": ("parsers", "format_tool_content"),
 }
 

@@ -29,7 +29,7 @@ class Asking:
     """What the methods of a client are made of."""
 
     server_name: str
-    user_id: str | None
+    user_id: str | None = None
     _keeper: SessionKeeper
     _limits: Limits
     _timeout: float

@@ -17,8 +17,14 @@ from ..http.settings import Auth, Session
 from ..protocol.lifecycle import State
 from ..protocol.versions import MODERN_VERSIONS
 from ..security.redaction import safe_url
+from ..session.answers import (
+    Answers,
+    ElicitationCallback,
+    ListRootsCallback,
+    SamplingCallback,
+)
 from ..session.base import ServerFacts
-from ..session.callbacks import Callbacks, LoggingCallback, MessageHandler
+from ..session.callbacks import MAX_ROUNDS, Callbacks, LoggingCallback, MessageHandler
 from ..session.opening import Opening
 from ..version import __version__
 from .carriers import carrier_for
@@ -61,6 +67,16 @@ class Client(Features):
         logging_callback: Called with each log message that comes while a call waits.
         log_level: From which level on a modern server is asked for log messages.
         message_handler: Called with each other notification, as its ``mcp_types`` model.
+        elicitation_callback: Asks the user what the server wants to know. This and the next two
+            run on the thread of the call that waits, within its *timeout*; the server is told that
+            we can do what there is a callback for. See :mod:`mcpsync.session.answers`.
+        elicitation_capabilities: Which modes it can: forms alone by default; with ``url`` it may
+            be asked to have the user visit a page.
+        sampling_callback: Asks a language model for the server.
+        sampling_capabilities: What it can besides, such as tools.
+        list_roots_callback: Says which directories the server may look at.
+        input_required_max_rounds: How often one request is sent again with what a modern server
+            asked for; with 0 the call raises ``InputRequired`` and :meth:`resume` goes on.
         limits: How much the server may send.
         server_name: What errors call the server; its URL or command by default.
 
@@ -84,6 +100,12 @@ class Client(Features):
         logging_callback: LoggingCallback | None = None,
         log_level: types.LoggingLevel | None = None,
         message_handler: MessageHandler | None = None,
+        elicitation_callback: ElicitationCallback | None = None,
+        elicitation_capabilities: types.ElicitationCapability | None = None,
+        sampling_callback: SamplingCallback | None = None,
+        sampling_capabilities: types.SamplingCapability | None = None,
+        list_roots_callback: ListRootsCallback | None = None,
+        input_required_max_rounds: int = MAX_ROUNDS,
         limits: Limits | None = None,
         server_name: str | None = None,
     ) -> None:
@@ -97,7 +119,6 @@ class Client(Features):
         config = resolve(  # nothing is filled in here: a placeholder that is left is refused
             config, user=None, custom_user_vars=None, body=None, server_name=self.server_name
         )
-        self.user_id: str | None = None
         self._limits = limits if limits is not None else Limits()
         given = timeout if timeout is not None else read_timeout_seconds
         self._timeout = checked_timeout(given, config.timeout or DEFAULT_TIMEOUT)
@@ -108,8 +129,22 @@ class Client(Features):
         except ConfigurationError as error:
             error.with_context(server_name=self.server_name)
             raise
+        answers = Answers(
+            self.server_name,
+            self.user_id,
+            elicitation_callback,
+            elicitation_capabilities,
+            sampling_callback,
+            sampling_capabilities,
+            list_roots_callback,
+        )
         callbacks = Callbacks(
-            client_info or _introduction(), logging_callback, message_handler, log_level
+            client_info or _introduction(),
+            logging_callback,
+            message_handler,
+            log_level,
+            answers=answers,
+            max_rounds=_checked_rounds(input_required_max_rounds),
         )
         self._keeper = SessionKeeper(
             Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout
@@ -199,6 +234,12 @@ def _config_of(server: str | ServerConfig) -> ServerConfig:
         "a server is a URL, a StdioServerParameters or a server configuration, "
         f"not {type(server).__name__}."
     )
+
+
+def _checked_rounds(rounds: int) -> int:
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0:
+        raise ConfigurationError(f"input_required_max_rounds is 0 or more, not {rounds!r}.")
+    return rounds
 
 
 def _introduction() -> types.Implementation:

@@ -101,6 +101,14 @@ class ClientSession(ABC):
             MCPSyncError: Anything else that went wrong, see :mod:`mcpsync.errors`.
         """
 
+    def notify(self, method: str, params: Mapping[str, Any] | None, call: Call) -> None:
+        """Tell the server something that has no answer.
+
+        Raises:
+            MCPSyncError: It did not get there.
+        """
+        self._transport.notify(codec.notification(method, params), call.scope)
+
     @abstractmethod
     def facts(self, call: Call) -> ServerFacts:
         """Return what the server says of itself, asking if it was not asked yet."""

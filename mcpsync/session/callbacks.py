@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..protocol import codec
 from ..protocol.codec import Message
+from ..protocol.versions import Era
+from .answers import MOST_QUESTIONS, Answers
 
 if TYPE_CHECKING:
     from mcp_types import Implementation, LoggingLevel, LoggingMessageNotificationParams
@@ -20,6 +22,8 @@ ProgressCallback: TypeAlias = Callable[[float, float | None, str | None], None]
 
 LoggingCallback: TypeAlias = "Callable[[LoggingMessageNotificationParams], None]"
 MessageHandler: TypeAlias = Callable[[Any], None]
+
+MAX_ROUNDS = 10  # how often one request is sent again with what the server asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Callbacks:
         log_level: From which level on a modern server is asked for log messages.
         extensions: What we say we can do besides, by the extension's id.
         result_types: Kinds of results that our extensions know.
+        answers: Answers what the server asks.
+        max_rounds: How often a request is sent again with answers; 0 leaves that to the caller.
     """
 
     client_info: Implementation
@@ -41,10 +47,12 @@ class Callbacks:
     log_level: LoggingLevel | None = None
     extensions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     result_types: frozenset[str] = frozenset()
+    answers: Answers = field(default_factory=Answers)
+    max_rounds: int = MAX_ROUNDS
 
-    def capabilities(self) -> dict[str, Any]:
+    def capabilities(self, era: Era = Era.MODERN) -> dict[str, Any]:
         """Return what we can do, as it goes over the wire: what there is a callback for."""
-        found: dict[str, Any] = {}
+        found = self.answers.capabilities(era)
         if self.extensions:
             found["extensions"] = {name: dict(each) for name, each in self.extensions.items()}
         return found
@@ -61,9 +69,15 @@ def dispatcher(
         progress: The request's own callback.
     """
 
+    answered = 0
+
     def dispatch(message: Message) -> Message | None:
+        nonlocal answered
         if codec.is_request(message):
-            return _answer(message)
+            answered += 1
+            if answered > MOST_QUESTIONS:
+                return _enough(message, answered)
+            return callbacks.answers.reply_to(message)
         try:
             _notify(message, callbacks, token, progress)
         except Exception:
@@ -73,13 +87,12 @@ def dispatcher(
     return dispatch
 
 
-def _answer(message: Message) -> Message:
-    """Answer a request of the server: every ping, and nothing else so far. (Requirement L8)"""
-    if message["method"] == "ping":
-        return codec.result_reply(message["id"], {})
-    return codec.error_reply(
-        message["id"], codec.METHOD_NOT_FOUND, f"Method not found: {message['method']}"
-    )
+def _enough(message: Message, asked: int) -> Message:
+    """Answer no more: the application, and its user, have had enough of one call."""
+    if asked == MOST_QUESTIONS + 1:
+        logger.warning("one call made the server ask over %d times", MOST_QUESTIONS)
+    text = f"One call answers {MOST_QUESTIONS} requests"
+    return codec.error_reply(message["id"], codec.INTERNAL_ERROR, text)
 
 
 def _notify(
