@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urljoin
@@ -33,7 +34,7 @@ from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
 from .response import HttpResponse
-from .settings import HttpSettings, check_header, checked_headers, origin_of
+from .settings import HttpSettings, check_header, checked_headers, origin_of, prepared_url
 
 MAX_REDIRECTS = 5
 
@@ -103,6 +104,30 @@ class HttpEndpoint:
         raise HTTPStatusError(
             f"{self._host} redirects more than {MAX_REDIRECTS} times.", status=response.status
         )
+
+    def beside(self, url: str) -> HttpEndpoint:
+        """Return an endpoint for another URL of the same origin: same settings, same cookies.
+
+        Args:
+            url: Absolute, or relative to this one. Somebody else has written it.
+
+        Raises:
+            RefusedError: It leads to another origin, which must get neither our credentials nor
+                our messages; or it is not a URL.
+        """
+        target = _joined(self._url, url)
+        if target is None or origin_of(target) != self.origin:
+            where = "something that is not a URL" if target is None else safe_url(target)
+            raise RefusedError(
+                f"{self._host} wants the messages sent to {where}, which is another origin; "
+                "nothing was sent there."
+            )
+        if self._jar is None:
+            self._jar = RequestsCookieJar()
+        sent, path = prepared_url(target)
+        made = HttpEndpoint(replace(self._settings, url=sent, path=path), self.limits)
+        made._jar = self._jar
+        return made
 
     def close(self, error: MCPSyncError) -> None:
         """End every exchange under way with *error*, and refuse new ones with it."""

@@ -65,6 +65,21 @@ class Exchange:
             if self._socket is not None:
                 shut_down(self._socket)
 
+    def cut(self) -> None:
+        """Shut the socket down without taking the lock, for whoever may be the one who holds it.
+
+        That is the collector, which runs finalizers in the midst of anything.
+        """
+        sock = self._socket
+        if sock is not None:
+            shut_down(sock)
+
+    def give_up_socket(self) -> socket.socket | None:
+        """Return the socket, and have none any more; for a forked child, which has one thread."""
+        self._lock = new_lock("Exchange")
+        sock, self._socket = self._socket, None
+        return sock
+
     def time_left(self) -> float | None:
         """Return the seconds that remain, as ``settimeout`` takes them.
 

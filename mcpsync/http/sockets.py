@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -80,6 +82,22 @@ class _Current(threading.local):
 
 current = _Current()
 """The exchange this thread is about to make: urllib3 has no place to hand it through."""
+
+
+def let_go(sock: socket.socket) -> None:
+    """Close the descriptor of *sock* in a forked child; the connection is the parent's.
+
+    Under gevent the loop still watches it for a copy of whoever reads. So there it becomes the
+    end of a pipe on which nothing comes.
+    """
+    if socket.socket.__module__.startswith("gevent"):
+        reading, _ = os.pipe()
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(reading, sock.fileno(), inheritable=False)
+        os.close(reading)
+        return
+    with contextlib.suppress(OSError):
+        os.close(sock.detach())
 
 
 def open_socket(
