@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http.cookiejar import CookieJar
 from typing import Any
@@ -71,6 +71,7 @@ class HttpEndpoint:
         cancel: Cancellation | None = None,
         extra_headers: Mapping[str, str] | None = None,
         parting: bool = False,
+        gives_up: Callable[[], bool] | None = None,
     ) -> HttpResponse:
         """Send one request and return the answer once its headers are there.
 
@@ -84,6 +85,8 @@ class HttpEndpoint:
             cancel: Ends the exchange when it fires.
             extra_headers: The caller's, for this request only; they win over the configured ones.
             parting: Send it although the endpoint is closed: it says goodbye.
+            gives_up: Asked now and then while nothing comes; true ends the exchange as if *cancel*
+                had fired.
 
         Raises:
             ConnectError: No connection could be made; nothing was sent.
@@ -97,7 +100,7 @@ class HttpEndpoint:
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             request = self._request(method, url, body, headers, extra_headers)
-            response = self._send_once(request, deadline, cancel, parting)
+            response = self._send_once(request, deadline, cancel, parting, gives_up)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             url = self._redirected(url, response)
@@ -173,8 +176,10 @@ class HttpEndpoint:
         deadline: Deadline,
         cancel: Cancellation | None,
         parting: bool,
+        gives_up: Callable[[], bool] | None,
     ) -> HttpResponse:
         exchange = Exchange(deadline)
+        exchange.gives_up = gives_up
         self._active.add(exchange)
         watch = Watch(cancel, exchange.abort)
         try:

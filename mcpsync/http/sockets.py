@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
+GLANCE = 0.02  # seconds between looks at whether an answer is still waited for
+
 Address: TypeAlias = tuple[Any, ...]
 SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
 
@@ -33,12 +35,26 @@ class _OnDeadline(_Base):
         exchange = self.exchange
         if exchange is None:
             return super().recv_into(buffer, nbytes, flags)
-        self.settimeout(exchange.time_left())
-        received = super().recv_into(buffer, nbytes, flags)
+        if exchange.gives_up is None:
+            self.settimeout(exchange.time_left())
+            received = super().recv_into(buffer, nbytes, flags)
+        else:
+            received = self._recv_with_glances(exchange, buffer, nbytes, flags)
         exchange.bytes_received += received
         if not received:
             exchange.saw_end = True
         return received
+
+    def _recv_with_glances(
+        self, exchange: Exchange, buffer: Buffer, nbytes: int, flags: int
+    ) -> int:
+        while True:
+            left = exchange.time_left()
+            self.settimeout(GLANCE if left is None else min(left, GLANCE))
+            try:
+                return super().recv_into(buffer, nbytes, flags)
+            except TimeoutError:
+                exchange.look_up()
 
     def sendall(self, data: Buffer, flags: int = 0) -> None:
         exchange = self.exchange

@@ -13,7 +13,6 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .._runtime.deadline import Deadline
@@ -37,7 +36,9 @@ class Waiter:
     Attributes:
         sent: Whether the server may have got the request.
         stopped: Whether whoever waits is to do so no longer.
-        wake: Interrupts the sending, where that may wait for the server itself.
+        is_urgent: Whether there is something to be looked at before anything else. Some servers
+            take a request by POST and answer that when the request is done. What they ask
+            meanwhile would wait for them, and they for it.
     """
 
     request_id: codec.RequestId
@@ -45,18 +46,12 @@ class Waiter:
     inbox: queue.SimpleQueue[Message | MCPSyncError] = field(default_factory=queue.SimpleQueue)
     sent: bool = False
     stopped: bool = False
-    wake: Callable[[], None] | None = None
+    is_urgent: bool = False
 
     def put(self, item: Message | MCPSyncError) -> None:
-        """Put *item* where it is waited for; what has to be looked at now interrupts the sending.
-
-        Some servers take a request by POST and answer that when the request is done. What they
-        ask meanwhile would wait for them, and they for it.
-        """
+        """Put *item* where it is waited for."""
         self.inbox.put(item)
-        wake = self.wake
-        if wake is not None and _is_urgent(item):
-            wake()
+        self.is_urgent = self.is_urgent or _is_urgent(item)
 
     def stop(self, error: MCPSyncError) -> None:
         """Wake whoever waits here with *error*, even if it still writes."""

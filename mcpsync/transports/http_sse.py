@@ -9,9 +9,9 @@ import copy
 import logging
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from .._runtime.cancel import Cancellation, Watch
+from .._runtime.cancel import Watch
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from .._runtime.threads import Courier, hold_still_if_copied, start_thread
@@ -234,34 +234,25 @@ class _StreamMail(Mail):
     def post_for(self, waiter: Waiter, message: Message, scope: CallScope) -> None:
         """POST the request that *waiter* waits for.
 
-        It is interrupted when there is something to look at before the POST is answered: the
+        Its answer is not waited for any longer when there is something to look at before: the
         reply itself, for instance.
         """
-        while not waiter.stopped and not waiter.sent:
-            interrupt = Cancellation()
-            waiter.wake = interrupt.cancel
-            if waiter.stopped:  # between our look and now
-                return
-            try:
-                self._post(message, scope, interrupt)
-                waiter.sent = True
-            except RequestCancelled as error:
-                waiter.sent = error.maybe_executed
-            except ConnectionLost as error:
-                if not error.maybe_executed or waiter.inbox.empty():
-                    raise
-                waiter.sent = True
-            finally:
-                waiter.wake = None
+        try:
+            self._post(message, scope, lambda: waiter.is_urgent)
+            waiter.sent = True
+        except (RequestCancelled, ConnectionLost) as error:
+            if not waiter.is_urgent:
+                raise
+            waiter.sent = error.maybe_executed  # what came instead, a reply or an error, says more
 
     def notify(self, message: Message, scope: CallScope) -> None:
         """POST a message that has no answer."""
         try:
-            self._post(message, scope, scope.cancel)
+            self._post(message, scope)
         except ConnectionLost as lost:
             if lost.maybe_executed and not lost.stale:
                 raise
-            self._post(message, scope, scope.cancel)
+            self._post(message, scope)
 
     def send(self, message: Message, scope: CallScope) -> None:
         """POST the reply to a request of the server; the call may well succeed without it."""
@@ -278,7 +269,9 @@ class _StreamMail(Mail):
             lambda: self.send(reply, CallScope(Deadline(REPLY_TIMEOUT), headers=self._headers))
         )
 
-    def _post(self, message: Message, scope: CallScope, cancel: Cancellation | None) -> None:
+    def _post(
+        self, message: Message, scope: CallScope, gives_up: Callable[[], bool] | None = None
+    ) -> None:
         stream = self._stream
         assert stream is not None, "there is no message before the stream is open"
         response = stream.outbox.send(
@@ -286,7 +279,8 @@ class _StreamMail(Mail):
             codec.encode(message),
             POST_HEADERS,
             deadline=scope.deadline,
-            cancel=cancel,
+            cancel=scope.cancel,
+            gives_up=gives_up,
             extra_headers=scope.headers,
         )
         with response:
@@ -330,6 +324,7 @@ class _StreamMail(Mail):
         hold_still_if_copied(process)
         error.maybe_executed = False  # whoever has sent something knows it
         self.end(error)
+        stream.outbox.close(error)  # what is on its way is never answered
         stream.response.close()
 
     def forget(self, error: MCPSyncError) -> None:
