@@ -8,6 +8,7 @@ from ..config import HttpServerConfig, ServerConfig, StdioServerConfig
 from ..http import HttpEndpoint, HttpSettings, Limits
 from ..http.settings import Auth, Session
 from ..session.opening import Carrier
+from ..transports.http_sse import HttpSseTransport
 from ..transports.stdio import StdioTransport
 from ..transports.streamable_http_legacy import StreamableHTTPLegacy
 from ..transports.streamable_http_modern import StreamableHTTPModern
@@ -17,9 +18,11 @@ class HttpCarrier:
     """Reaches one URL; its origin is what the era is remembered by."""
 
     silence_is_legacy = False
+    legacy_only = False
 
     def __init__(self, settings: HttpSettings, limits: Limits) -> None:
         self.origin: object | None = settings.origin
+        self.place: object | None = settings.url
         self._settings = settings
         self._limits = limits
 
@@ -31,15 +34,45 @@ class HttpCarrier:
         """Return a transport of the legacy era."""
         return StreamableHTTPLegacy(self._endpoint())
 
+    def stream(self) -> HttpSseTransport:
+        """Return a transport for HTTP+SSE, of the legacy era as well."""
+        return HttpSseTransport(self._endpoint())
+
     def _endpoint(self) -> HttpEndpoint:
         return HttpEndpoint(self._settings, self._limits)
+
+
+class SseCarrier:
+    """Reaches one URL over HTTP+SSE, because the configuration says so."""
+
+    silence_is_legacy = False
+    legacy_only = True
+    place: object | None = None
+
+    def __init__(self, settings: HttpSettings, limits: Limits) -> None:
+        self.origin: object | None = settings.origin
+        self._settings = settings
+        self._limits = limits
+
+    def modern(self) -> StreamableHTTPModern:
+        """Not to be called: there is no modern era of it."""
+        raise NotImplementedError
+
+    def legacy(self) -> HttpSseTransport:
+        """Return the transport."""
+        return HttpSseTransport(HttpEndpoint(self._settings, self._limits))
+
+    def stream(self) -> None:
+        """There is nothing else to try."""
 
 
 class StdioCarrier:
     """Starts one command; each process is asked its era anew."""
 
     silence_is_legacy = True
+    legacy_only = False
     origin: object | None = None
+    place: object | None = None
 
     def __init__(self, config: StdioServerConfig, limits: Limits) -> None:
         self._config = config
@@ -53,6 +86,9 @@ class StdioCarrier:
         return self._transport
 
     legacy = modern
+
+    def stream(self) -> None:
+        """There is nothing else to try."""
 
 
 def carrier_for(
@@ -77,9 +113,10 @@ def carrier_for(
     """
     if isinstance(config, StdioServerConfig):
         return StdioCarrier(config, limits)
+    made = SseCarrier if config.type == "sse" else HttpCarrier
     if isinstance(session, HttpSettings):
-        return HttpCarrier(session, limits)
-    return HttpCarrier(settings_for(config, headers, auth, session), limits)
+        return made(session, limits)
+    return made(settings_for(config, headers, auth, session), limits)
 
 
 def settings_for(

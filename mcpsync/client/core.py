@@ -57,7 +57,7 @@ class SessionKeeper:
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
-        if session is not None and self._origin is not None:  # a child ends by itself
+        if session is not None and self._origin is not None and session.has_goodbye:
             leave_behind(session.close, self._origin)
 
     @property

@@ -53,7 +53,7 @@ def _what_counts(config: ServerConfig) -> dict[str, Any]:
     if config.type == "stdio":
         written["env"] = config.env or {}
     else:
-        written["type"] = "streamable-http"
+        written["type"] = "streamable-http" if config.type == "http" else config.type
         written["headers"] = sorted([name.lower(), text] for name, text in config.headers.items())
     written["trusted"] = not is_user_sourced(config)
     written["own"] = sorted(config.custom_user_vars)

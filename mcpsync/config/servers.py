@@ -175,15 +175,17 @@ class StdioServerConfig(_ServerConfigBase):
 
 
 class HttpServerConfig(_ServerConfigBase):
-    """A server to call over streamable HTTP.
+    """A server to call over HTTP.
 
     Args:
+        type: ``"streamable-http"``, or ``"sse"`` for HTTP+SSE of 2024-11-05 and nothing else. An
+            HTTP+SSE server is found out without it, too, at the cost of some requests.
         url: Its MCP endpoint, ``http://`` or ``https://``; it may have placeholders.
         headers: Sent with every request to it.
         obo: How a user's token is exchanged for one of the server.
     """
 
-    type: Literal["streamable-http", "http"] = "streamable-http"
+    type: Literal["streamable-http", "http", "sse"] = "streamable-http"
     url: str = Field(repr=False)
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
 

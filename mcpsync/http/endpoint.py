@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urljoin
@@ -33,7 +34,7 @@ from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
 from .response import HttpResponse
-from .settings import HttpSettings, check_header, checked_headers, origin_of
+from .settings import HttpSettings, check_header, checked_headers, origin_of, prepared_url
 
 MAX_REDIRECTS = 5
 
@@ -70,6 +71,7 @@ class HttpEndpoint:
         cancel: Cancellation | None = None,
         extra_headers: Mapping[str, str] | None = None,
         parting: bool = False,
+        gives_up: Callable[[], bool] | None = None,
     ) -> HttpResponse:
         """Send one request and return the answer once its headers are there.
 
@@ -83,6 +85,8 @@ class HttpEndpoint:
             cancel: Ends the exchange when it fires.
             extra_headers: The caller's, for this request only; they win over the configured ones.
             parting: Send it although the endpoint is closed: it says goodbye.
+            gives_up: Asked now and then while nothing comes; true ends the exchange as if *cancel*
+                had fired.
 
         Raises:
             ConnectError: No connection could be made; nothing was sent.
@@ -96,13 +100,37 @@ class HttpEndpoint:
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             request = self._request(method, url, body, headers, extra_headers)
-            response = self._send_once(request, deadline, cancel, parting)
+            response = self._send_once(request, deadline, cancel, parting, gives_up)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             url = self._redirected(url, response)
         raise HTTPStatusError(
             f"{self._host} redirects more than {MAX_REDIRECTS} times.", status=response.status
         )
+
+    def beside(self, url: str) -> HttpEndpoint:
+        """Return an endpoint for another URL of the same origin: same settings, same cookies.
+
+        Args:
+            url: Absolute, or relative to this one. Somebody else has written it.
+
+        Raises:
+            RefusedError: It leads to another origin, which must get neither our credentials nor
+                our messages; or it is not a URL.
+        """
+        target = _joined(self._url, url)
+        if target is None or origin_of(target) != self.origin:
+            where = "something that is not a URL" if target is None else safe_url(target)
+            raise RefusedError(
+                f"{self._host} wants the messages sent to {where}, which is another origin; "
+                "nothing was sent there."
+            )
+        if self._jar is None:
+            self._jar = RequestsCookieJar()
+        sent, path = prepared_url(target)
+        made = HttpEndpoint(replace(self._settings, url=sent, path=path), self.limits)
+        made._jar = self._jar
+        return made
 
     def close(self, error: MCPSyncError) -> None:
         """End every exchange under way with *error*, and refuse new ones with it."""
@@ -148,8 +176,10 @@ class HttpEndpoint:
         deadline: Deadline,
         cancel: Cancellation | None,
         parting: bool,
+        gives_up: Callable[[], bool] | None,
     ) -> HttpResponse:
         exchange = Exchange(deadline)
+        exchange.gives_up = gives_up
         self._active.add(exchange)
         watch = Watch(cancel, exchange.abort)
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 
 from .._runtime.deadline import Deadline
 from .._runtime.locks import new_lock
-from ..errors import ConnectionLost, MCPSyncError
+from ..errors import ConnectionLost, MCPSyncError, RequestCancelled
 
 
 class Exchange:
@@ -27,6 +28,7 @@ class Exchange:
         "bytes_sent",
         "connected",
         "deadline",
+        "gives_up",
         "held",
         "reused",
         "saw_end",
@@ -40,6 +42,7 @@ class Exchange:
         self.connected = False
         self.reused = False
         self.saw_end = False  # the other side has ended the connection
+        self.gives_up: Callable[[], bool] | None = None  # no answer is waited for any longer
         self.held: list[bytes] | None = None  # what goes out in one piece with what follows
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -64,6 +67,31 @@ class Exchange:
                 self.aborted_by = error
             if self._socket is not None:
                 shut_down(self._socket)
+
+    def look_up(self) -> None:
+        """See whether the answer is still waited for; between two short waits for it.
+
+        Raises:
+            OSError: It is not; the exchange is called off.
+        """
+        if self.gives_up is not None and self.gives_up():
+            self.abort(RequestCancelled("the answer is not waited for any longer."))
+            raise OSError("given up")
+
+    def cut(self) -> None:
+        """Shut the socket down without taking the lock, for whoever may be the one who holds it.
+
+        That is the collector, which runs finalizers in the midst of anything.
+        """
+        sock = self._socket
+        if sock is not None:
+            shut_down(sock)
+
+    def give_up_socket(self) -> socket.socket | None:
+        """Return the socket, and have none any more; for a forked child, which has one thread."""
+        self._lock = new_lock("Exchange")
+        sock, self._socket = self._socket, None
+        return sock
 
     def time_left(self) -> float | None:
         """Return the seconds that remain, as ``settimeout`` takes them.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 from urllib3 import BaseHTTPResponse
 
+from .._runtime.deadline import Deadline
 from ..errors import ResponseTooLarge
 from .exchange import Exchange
 from .failures import EXPECTED, explain
+from .sockets import let_go
 
 CHUNK = 65536
 
@@ -72,8 +75,12 @@ class HttpResponse:
             self.close()
         return data
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it comes; the caller closes the response. Raises as :meth:`read`."""
+    def chunks(self, *, endless: bool = False) -> Iterator[bytes]:
+        """Yield the body as it comes; the caller closes the response. Raises as :meth:`read`.
+
+        Args:
+            endless: It is a stream that may go on for ever: how much it holds is not limited.
+        """
         received = 0
         while True:
             try:
@@ -83,7 +90,7 @@ class HttpResponse:
             if not chunk:
                 return
             received += len(chunk)
-            if received > self._limit:
+            if received > self._limit and not endless:
                 raise ResponseTooLarge(
                     f"the answer of {self._host} is larger than {self._limit} bytes.",
                     limit=self._limit,
@@ -104,6 +111,20 @@ class HttpResponse:
                 rest -= len(chunk)
         except EXPECTED:  # it did not come, or not whole: the socket is not kept
             return
+
+    def outlive_call(self) -> None:
+        """Have no deadline any more: the stream goes on when the call that opened it is over."""
+        self._exchange.deadline = Deadline(math.inf)
+
+    def cut(self) -> None:
+        """Wake whoever reads, from a finalizer: no lock is taken."""
+        self._exchange.cut()
+
+    def forget(self) -> None:
+        """Let go of the socket without a word: in a forked child it is the parent's, too."""
+        sock = self._exchange.give_up_socket()
+        if sock is not None:
+            let_go(sock)
 
     def _believed(self, data: bytes) -> bytes:
         """Return *data*, unless the socket was cut under it: then it looks like a good end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
+GLANCE = 0.02  # seconds between looks at whether an answer is still waited for
+
 Address: TypeAlias = tuple[Any, ...]
 SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
 
@@ -31,12 +35,26 @@ class _OnDeadline(_Base):
         exchange = self.exchange
         if exchange is None:
             return super().recv_into(buffer, nbytes, flags)
-        self.settimeout(exchange.time_left())
-        received = super().recv_into(buffer, nbytes, flags)
+        if exchange.gives_up is None:
+            self.settimeout(exchange.time_left())
+            received = super().recv_into(buffer, nbytes, flags)
+        else:
+            received = self._recv_with_glances(exchange, buffer, nbytes, flags)
         exchange.bytes_received += received
         if not received:
             exchange.saw_end = True
         return received
+
+    def _recv_with_glances(
+        self, exchange: Exchange, buffer: Buffer, nbytes: int, flags: int
+    ) -> int:
+        while True:
+            left = exchange.time_left()
+            self.settimeout(GLANCE if left is None else min(left, GLANCE))
+            try:
+                return super().recv_into(buffer, nbytes, flags)
+            except TimeoutError:
+                exchange.look_up()
 
     def sendall(self, data: Buffer, flags: int = 0) -> None:
         exchange = self.exchange
@@ -80,6 +98,22 @@ class _Current(threading.local):
 
 current = _Current()
 """The exchange this thread is about to make: urllib3 has no place to hand it through."""
+
+
+def let_go(sock: socket.socket) -> None:
+    """Close the descriptor of *sock* in a forked child; the connection is the parent's.
+
+    Under gevent the loop still watches it for a copy of whoever reads. So there it becomes the
+    end of a pipe on which nothing comes.
+    """
+    if socket.socket.__module__.startswith("gevent"):
+        reading, _ = os.pipe()
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(reading, sock.fileno(), inheritable=False)
+        os.close(reading)
+        return
+    with contextlib.suppress(OSError):
+        os.close(sock.detach())
 
 
 def open_socket(

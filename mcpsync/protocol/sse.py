@@ -34,10 +34,12 @@ class SSEDecoder:
 
     Args:
         max_line_bytes: A line longer than this is refused.
+        max_event_bytes: So is an event, however many lines it has; None for any length.
     """
 
-    def __init__(self, max_line_bytes: int) -> None:
+    def __init__(self, max_line_bytes: int, max_event_bytes: int | None = None) -> None:
         self._limit = max_line_bytes
+        self._event_limit = max_event_bytes
         self._buffer = bytearray()
         self._scanned = 0
         self._line_length = 0  # of the line under way
@@ -48,7 +50,7 @@ class SSEDecoder:
         """Take *chunk* and return the events it completes.
 
         Raises:
-            ResponseTooLarge: A line exceeds the limit.
+            ResponseTooLarge: A line, or an event, exceeds its limit.
             MessageInvalid: An event is not UTF-8.
         """
         buffer = self._buffer
@@ -62,11 +64,20 @@ class SSEDecoder:
         while (end := buffer.find(b"\n\n", max(begin, self._scanned))) >= 0:
             block = bytes(buffer[begin:end]).strip(b"\n")
             begin = self._scanned = end + 1
+            self._weigh(len(block))
             if block:
                 events.append(_parse(block))
         del buffer[:begin]
+        self._weigh(len(buffer))
         self._scanned = max(0, len(buffer) - 1)
         return events
+
+    def _weigh(self, length: int) -> None:
+        limit = self._event_limit
+        if limit is not None and length > limit:
+            raise ResponseTooLarge(
+                f"the server sent an event of more than {limit} bytes.", limit=limit
+            )
 
     def _measure(self, chunk: bytes) -> None:
         """Refuse a line that is too long, over or not, so that it matters not where chunks end."""

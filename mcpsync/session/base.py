@@ -88,6 +88,11 @@ class ClientSession(ABC):
         return self._transport.alive
 
     @property
+    def has_goodbye(self) -> bool:
+        """Whether the server is told when it is over; if not, the transport ends by itself."""
+        return not getattr(self._transport, "ends_by_itself", False)
+
+    @property
     def conversation(self) -> object:
         """What is another object once the server was begun with anew."""
         return self

@@ -11,16 +11,25 @@ from .._runtime.deadline import Deadline
 from .._runtime.locks import new_lock
 from ..errors import (
     AuthError,
+    ConfigurationError,
+    ConnectionLost,
     HTTPStatusError,
     MCPError,
     MessageInvalid,
+    ProtocolError,
     RequestTimeout,
     UnsupportedProtocolVersion,
 )
 from ..protocol import codec
-from ..protocol.negotiation import LEGACY, Verdict, judge_discovery, judge_refusal
+from ..protocol.negotiation import (
+    LEGACY,
+    MODERN_EVIDENCE,
+    Verdict,
+    judge_discovery,
+    judge_refusal,
+)
 from ..protocol.versions import MODERN_VERSIONS, Era
-from ..transports.base import LegacyTransport, ModernTransport
+from ..transports.base import LegacyTransport, ModernTransport, StreamTransport
 from .base import Call, ClientSession
 from .callbacks import Callbacks
 from .legacy import LegacySession
@@ -29,6 +38,7 @@ from .modern import ModernSession
 logger = logging.getLogger(__name__)
 
 SILENCE_IS_LEGACY = 10.0  # seconds a stdio server may leave the probe unanswered (N2)
+STREAM_PATIENCE = 10.0  # seconds a stream may take to show that it is one of HTTP+SSE (N4)
 GOODBYE = 2.0  # seconds that closing a session may take whose handshake failed
 MAX_ORIGINS = 4096
 
@@ -39,8 +49,14 @@ class Carrier(Protocol):
     origin: object | None
     """What the era of the server is remembered by; None to ask each time."""
 
+    place: object | None
+    """What it is remembered by that there is HTTP+SSE here, and nothing else."""
+
     silence_is_legacy: bool
     """Whether no answer to the probe means legacy (stdio) or trouble (HTTP)."""
+
+    legacy_only: bool
+    """Whether what carries the messages is of the legacy era, so that nothing is asked."""
 
     def modern(self) -> ModernTransport:
         """Return a transport of the modern era."""
@@ -48,9 +64,15 @@ class Carrier(Protocol):
     def legacy(self) -> LegacyTransport:
         """Return a transport of the legacy era; over stdio, the same one."""
 
+    def stream(self) -> StreamTransport | None:
+        """Return a transport for HTTP+SSE, to be tried when :meth:`legacy` was refused."""
+
 
 class Eras:
     """Which era each origin was found to speak. Thread-safe. (N5)
+
+    HTTP+SSE is no property of an origin: ``/sse`` may stand beside ``/mcp``. It is remembered for
+    the one URL, and says nothing about the origin's era.
 
     Lock: _lock guards _found.
     """
@@ -95,9 +117,16 @@ class Opening:
         carrier: Makes the transports.
         callbacks: The client's.
         mode: ``"auto"``, ``"legacy"``, or the modern version to speak without asking.
+
+    Raises:
+        ConfigurationError: The mode is not one for what carries the messages.
     """
 
     def __init__(self, carrier: Carrier, callbacks: Callbacks, mode: str) -> None:
+        if carrier.legacy_only and mode in MODERN_VERSIONS:
+            raise ConfigurationError(
+                f"mode= is {mode!r}, which is not spoken over HTTP+SSE or WebSocket."
+            )
         self._carrier = carrier
         self.callbacks = callbacks
         self._mode = mode
@@ -109,10 +138,12 @@ class Opening:
         Raises:
             MCPSyncError: There is none to be had. Nothing is left open.
         """
-        if self._mode == "legacy":
+        if self._mode == "legacy" or self._carrier.legacy_only:
             return self._legacy(call), False
         if self._mode in MODERN_VERSIONS:
             return self._modern(self._mode), False
+        if eras.get(self._carrier.place) is not None:
+            return self._legacy(call), False
         known = eras.get(self._carrier.origin)
         if known is not None and known.era is Era.MODERN:
             return self._modern(known.version or MODERN_VERSIONS[-1]), True
@@ -129,7 +160,26 @@ class Opening:
         return ModernSession(self._carrier.modern(), self.callbacks, self._ids, version)
 
     def _legacy(self, call: Call) -> LegacySession:
-        session = LegacySession(self._carrier.legacy(), self.callbacks, self._ids)
+        """Shake hands; where that is refused, over HTTP+SSE. (N4)"""
+        place = self._carrier.place
+        stream = self._carrier.stream() if eras.get(place) is not None else None
+        if stream is not None:
+            try:
+                return self._shake_hands(stream, call)
+            except (HTTPStatusError, MCPError, ProtocolError):  # it is something else by now
+                eras.forget(place)
+        try:
+            return self._shake_hands(self._carrier.legacy(), call)
+        except (HTTPStatusError, MCPError) as refusal:
+            stream = self._carrier.stream() if _may_be_a_stream(refusal) else None
+            if stream is None or not _opens(stream, call):
+                raise
+        session = self._shake_hands(stream, call)
+        eras.remember(place, LEGACY)
+        return session
+
+    def _shake_hands(self, transport: LegacyTransport, call: Call) -> LegacySession:
+        session = LegacySession(transport, self.callbacks, self._ids)
         try:
             session.initialize(call)
         except BaseException:
@@ -157,7 +207,8 @@ class Opening:
             if error.code != codec.UNSUPPORTED_VERSION:
                 raise
         else:
-            eras.remember(self._carrier.origin, LEGACY)
+            if eras.get(self._carrier.place) is None:
+                eras.remember(self._carrier.origin, LEGACY)
             return shaken
         session = self._modern(MODERN_VERSIONS[-1])  # N9: slow to start, modern after all
         session.discover(call)
@@ -191,6 +242,33 @@ class Opening:
             return call
         deadline = call.scope.deadline.within(SILENCE_IS_LEGACY)
         return replace(call, scope=replace(call.scope, deadline=deadline))
+
+
+def _may_be_a_stream(refusal: HTTPStatusError | MCPError) -> bool:
+    """Whether a server of HTTP+SSE may have refused ``initialize`` so. (N4)"""
+    modern = isinstance(refusal, MCPError) and refusal.code in MODERN_EVIDENCE
+    return refusal.status in (400, 404, 405) and not modern
+
+
+def _opens(stream: StreamTransport, call: Call) -> bool:
+    """Whether there is an event stream of HTTP+SSE; if not, nothing is left open.
+
+    Raises:
+        AuthError, RefusedError, RequestCancelled: These tell more than the refusal that led here.
+        RequestTimeout: There is no time left.
+    """
+    deadline = call.scope.deadline.within(STREAM_PATIENCE)
+    try:
+        stream.open(replace(call.scope, deadline=deadline))
+    except (HTTPStatusError, MCPError, ProtocolError, ConnectionLost, RequestTimeout) as error:
+        stream.close(Deadline(GOODBYE))
+        call.scope.deadline.check("looking for an event stream")
+        logger.debug("there is no HTTP+SSE either: %s", error)
+        return False
+    except BaseException:
+        stream.close(Deadline(GOODBYE))
+        raise
+    return True
 
 
 def _is_trouble(status: int) -> bool:

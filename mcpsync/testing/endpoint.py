@@ -25,6 +25,7 @@ from .modern import ModernHTTP
 from .rejection import Rejection, check_headers
 from .responder import Responder
 from .runner import Runner
+from .sse import SseHTTP
 from .wire import Connection, HTTPRequest, PeerGone
 
 PATHS = ("/mcp", "/mcp2")
@@ -46,6 +47,7 @@ class Endpoint:
         self.runner = Runner(Dispatcher(options, journal), journal)
         self.legacy = LegacyHTTP(journal, self.runner, has_sessions=options.sessions)
         self.modern = ModernHTTP(journal, self.runner)
+        self.sse = SseHTTP(journal, plan, self.runner, self.legacy.sessions)
         self.auth_token: str | None = None
         self.set_cookie: str | None = None
 
@@ -118,11 +120,16 @@ class Endpoint:
 
     def _answer(self, exchange: Exchange) -> None:
         request = exchange.request
-        if request.path.partition("?")[0] not in PATHS:
+        streams = self._options.transport == "sse"
+        if not streams and request.path.partition("?")[0] not in PATHS:
             exchange.responder.send_body(404, b"Not Found", "text/plain")
         elif not self._is_authorised(request):
             _ask_for_token(exchange)
-        elif not exchange.refuse():
+        elif exchange.refuse():
+            return
+        elif streams:
+            self.sse.handle(exchange)
+        else:
             self._process(exchange)
 
     def _process(self, exchange: Exchange) -> None:

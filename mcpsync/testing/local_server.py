@@ -17,6 +17,7 @@ from .endpoint import Endpoint
 from .faults import DEFAULT_SIZE, HTTP_FAULTS, Fault, FaultPlan, Injection
 from .journal import CancelledRequest, Journal, RecordedRequest
 from .jsonrpc import JSONObject
+from .sse import STREAM_PATH
 from .wire import BadRequest, Connection, PeerGone, build_response
 
 _logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class LocalServer:
         auth_token: The bearer token that clients must send, else 401; may be changed later.
         set_cookie: ``name=value``, set for clients that do not send it; ``{n}`` in it counts them.
         omit_result_type: Leave ``resultType`` out of modern results, as older servers do.
+        transport: ``"http"``, or ``"sse"`` for HTTP+SSE of 2024-11-05 and nothing else. There an
+            answer that goes wrong goes wrong on the stream.
         port: The port, or 0 for any free one.
 
     Lock: _lock guards _connections, _opened.
@@ -51,11 +54,13 @@ class LocalServer:
         auth_token: str | None = None,
         set_cookie: str | None = None,
         omit_result_type: bool = False,
+        transport: Literal["http", "sse"] = "http",
         port: int = 0,
     ) -> None:
         self._journal = Journal()
         self._plan = FaultPlan()
-        options = Options(era, answer, page_size, sessions, omit_result_type)
+        self._path = STREAM_PATH if transport == "sse" else "/mcp"
+        options = Options(era, answer, page_size, sessions, omit_result_type, transport=transport)
         self._endpoint = Endpoint(options, self._journal, self._plan)
         self._endpoint.auth_token = auth_token
         self._endpoint.set_cookie = set_cookie
@@ -161,10 +166,10 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The URL of the endpoint; ``/mcp2`` works the same."""
+        """The URL of the endpoint; ``/mcp2`` works the same as ``/mcp``."""
         if self._listener is None:
             raise RuntimeError("the server has not been started")
-        return f"http://127.0.0.1:{self._port}/mcp"
+        return f"http://127.0.0.1:{self._port}{self._path}"
 
     @property
     def auth_token(self) -> str | None:
@@ -231,6 +236,10 @@ class LocalServer:
     def expire_sessions(self) -> None:
         """Answer 404 to every session that is open now."""
         self._endpoint.legacy.sessions.forget_all()
+
+    def end_streams(self) -> None:
+        """End the event streams of HTTP+SSE that are open, as a server does that shuts down."""
+        self._endpoint.sse.end_streams()
 
     def drop_idle_connections(self) -> None:
         """Close the TCP connections on which no request is under way."""

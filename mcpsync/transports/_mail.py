@@ -25,12 +25,21 @@ from .base import CallScope
 logger = logging.getLogger(__name__)
 
 BACKLOG = 100  # notifications kept while nobody waits, for whoever calls next
+CROWD = 1000  # messages that may lie in front of one caller; what comes then is dropped
 REPLY_TIMEOUT = 2.0  # seconds that answering the server may take while nobody waits
 
 
 @dataclass(slots=True)
 class Waiter:
-    """Where the answer to one request is put, and what belongs to that request."""
+    """Where the answer to one request is put, and what belongs to that request.
+
+    Attributes:
+        sent: Whether the server may have got the request.
+        stopped: Whether whoever waits is to do so no longer.
+        is_urgent: Whether there is something to be looked at before anything else. Some servers
+            take a request by POST and answer that when the request is done. What they ask
+            meanwhile would wait for them, and they for it.
+    """
 
     request_id: codec.RequestId
     token: object
@@ -38,11 +47,17 @@ class Waiter:
     sent: bool = False
     stopped: bool = False
     answering: bool = False  # a callback of his runs: he reads nothing now
+    is_urgent: bool = False
+
+    def put(self, item: Message | MCPSyncError) -> None:
+        """Put *item* where it is waited for."""
+        self.inbox.put(item)
+        self.is_urgent = self.is_urgent or _is_urgent(item)
 
     def stop(self, error: MCPSyncError) -> None:
         """Wake whoever waits here with *error*, even if it still writes."""
         self.stopped = True
-        self.inbox.put(error)
+        self.put(error)
 
 
 class Mail(ABC):
@@ -66,8 +81,12 @@ class Mail(ABC):
         self._backlog: deque[Message] = deque(maxlen=BACKLOG)
 
     @abstractmethod
-    def send(self, message: Message, deadline: Deadline) -> None:
+    def send(self, message: Message, scope: CallScope) -> None:
         """Send a message that nobody waits for the answer of."""
+
+    def send_unasked(self, reply: Message) -> None:
+        """Send a reply although no call is under way. Runs on the thread that reads."""
+        self.send(reply, CallScope(Deadline(REPLY_TIMEOUT)))
 
     # -- on the threads that wait -----------------------------------------------------------------
 
@@ -118,7 +137,7 @@ class Mail(ABC):
                 waiter.answering = False
             if reply is not None:
                 self.check_open()
-                self.send(reply, scope.deadline)
+                self.send(reply, scope)
 
     def check_open(self) -> None:
         """Raise what ended the conversation, if something did."""
@@ -141,7 +160,8 @@ class Mail(ABC):
                 elif waiter is None and not codec.is_request(message):
                     self._backlog.append(message)
         if waiter is not None and item is not None:
-            waiter.inbox.put(item)
+            if codec.is_reply(message) or waiter.inbox.qsize() < CROWD:
+                waiter.put(item)
         elif codec.is_request(message):
             self._answer_alone(message)
 
@@ -197,6 +217,13 @@ class Mail(ABC):
         else:
             reply = codec.error_reply(message["id"], codec.METHOD_NOT_FOUND, "Method not found")
         try:
-            self.send(reply, Deadline(REPLY_TIMEOUT))
+            self.send_unasked(reply)
         except MCPSyncError:
             logger.debug("[%s] did not take a reply", self.label)
+
+
+def _is_urgent(item: Message | MCPSyncError) -> bool:
+    """Whether *item* ends the wait, or asks for what only the caller can answer."""
+    if isinstance(item, MCPSyncError) or codec.is_reply(item):
+        return True
+    return codec.is_request(item) and item["method"] != "ping"

@@ -82,6 +82,17 @@ class LegacyTransport(Transport, Protocol):
         """Use the new session for everything from now on; until then others have the old one."""
 
 
+class StreamTransport(LegacyTransport, Protocol):
+    """A legacy transport that needs a stream from the server before it can carry anything."""
+
+    def open(self, scope: CallScope) -> None:
+        """Open the stream, unless it is.
+
+        Raises:
+            MCPSyncError: There is none.
+        """
+
+
 class ModernTransport(Transport, Protocol):
     """A transport of the stateless era."""
 

@@ -47,6 +47,7 @@ class StdioTransport:
     """
 
     cancels_by_closing = False  # M10: a notification has to say so
+    ends_by_itself = True  # a child nobody has any more is ended
 
     def __init__(self, config: StdioServerConfig, limits: Limits) -> None:
         child = Child(config)
@@ -100,7 +101,7 @@ class StdioTransport:
     def notify(self, message: Message, scope: CallScope) -> None:
         """Send a message that has no answer."""
         self._mail.check_open()
-        self._mail.send(message, scope.deadline)
+        self._mail.send(message, scope)
 
     def close(self, deadline: Deadline) -> None:
         """End the child: close its input, then TERM, then KILL, within the deadline."""
@@ -122,9 +123,9 @@ class _ChildMail(Mail):
         self.child = child
         self._limits = limits
 
-    def send(self, message: Message, deadline: Deadline) -> None:
+    def send(self, message: Message, scope: CallScope) -> None:
         """Write a message that nobody waits for the answer of."""
-        self.write(codec.encode(message) + b"\n", deadline)
+        self.write(codec.encode(message) + b"\n", scope.deadline)
 
     def write(
         self, line: bytes, deadline: Deadline, stopped: Callable[[], bool] = lambda: False

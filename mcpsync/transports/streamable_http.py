@@ -170,40 +170,45 @@ class StreamableHTTP(ABC):
 
     def _refusal(self, response: HttpResponse, message: Message) -> MCPSyncError:
         """Return the error that an answer with a failure status stands for."""
-        status, headers = response.status, response.headers
-        if status == 401:
-            return AuthorizationRequired(
-                "the server wants (other) credentials (401).",
-                challenge=headers.get("www-authenticate"),
-            )
-        challenge = headers.get("www-authenticate", "")
-        if status == 403 and "insufficient_scope" in challenge:
-            return InsufficientScope(
-                "the credentials do not reach that far (403).",
-                challenge=challenge,
-                required_scopes=challenged_scopes(challenge),
-            )
-        if status == 429:
-            return RateLimited(
-                "the server asks us to slow down (429).",
-                status=status,
-                retry_after=_retry_after(headers.get("retry-after")),
-            )
-        error = codec.find_error(body_of(response))
-        if error is not None:
-            error.status = status
-            return error
-        return HTTPStatusError(
-            f"the server answered with status {status}{_kind(response)}",
-            status=status,
-            maybe_executed=status >= 500 and message.get("method") not in codec.SAFE_METHODS,
-            retryable=status in (502, 503, 504),
-        )
+        return refusal_of(response, message)
 
     def close(self, deadline: Deadline) -> None:
         """End every exchange under way."""
         self._closed = True
         self._endpoint.close(closed_error())
+
+
+def refusal_of(response: HttpResponse, message: Message) -> MCPSyncError:
+    """Return the error that *response*, which has a failure status, stands for."""
+    status, headers = response.status, response.headers
+    if status == 401:
+        return AuthorizationRequired(
+            "the server wants (other) credentials (401).",
+            challenge=headers.get("www-authenticate"),
+        )
+    challenge = headers.get("www-authenticate", "")
+    if status == 403 and "insufficient_scope" in challenge:
+        return InsufficientScope(
+            "the credentials do not reach that far (403).",
+            challenge=challenge,
+            required_scopes=challenged_scopes(challenge),
+        )
+    if status == 429:
+        return RateLimited(
+            "the server asks us to slow down (429).",
+            status=status,
+            retry_after=_retry_after(headers.get("retry-after")),
+        )
+    error = codec.find_error(body_of(response))
+    if error is not None:
+        error.status = status
+        return error
+    return HTTPStatusError(
+        f"the server answered with status {status}{_kind(response)}",
+        status=status,
+        maybe_executed=status >= 500 and message.get("method") not in codec.SAFE_METHODS,
+        retryable=status in (502, 503, 504),
+    )
 
 
 def closed_error() -> ConnectionClosed:

@@ -38,7 +38,7 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFor]:
 @pytest.fixture(scope="session")
 def counterpart(kind: Kind, _servers: ServerFor) -> Counterpart:
     """A server that other tests use too; over stdio every client starts its own."""
-    return Counterpart(kind, _servers(kind) if kind.transport == "http" else None)
+    return Counterpart(kind, _servers(kind) if kind.transport != "stdio" else None)
 
 
 @pytest.fixture(scope="session")

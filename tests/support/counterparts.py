@@ -107,7 +107,7 @@ class Kind:
 
     label: str
     family: str  # sdk1, sdk2, everything
-    transport: str  # http, stdio
+    transport: str  # http, sse, stdio
     version: str = LEGACY
     mode: str = "auto"
     flags: tuple[str, ...] = ()
@@ -128,6 +128,7 @@ class Kind:
 
 KINDS = [
     Kind("everything-http", "everything", "http", sessions=True, logs=False),
+    Kind("everything-sse", "everything", "sse", logs=False),
     Kind("everything-stdio", "everything", "stdio", logs=False),
     Kind("sdk1-http", "sdk1", "http", sessions=True),
     Kind(
@@ -138,6 +139,7 @@ KINDS = [
         notifies=False,
         logs=False,
     ),
+    Kind("sdk1-sse", "sdk1", "sse"),
     Kind("sdk1-stdio", "sdk1", "stdio"),
     Kind("sdk2-http-modern", "sdk2", "http", version=MODERN),
     Kind("sdk2-http-legacy", "sdk2", "http", mode="legacy", sessions=True),
@@ -206,11 +208,13 @@ def http_server(kind: Kind, log: Path, port: int | None = None) -> processes.Ser
     environment = provision.child_environment(PYTHONUNBUFFERED="1")
     if kind.family == "everything":
         node, script = command
-        command = [node, "--require", str(SERVERS / "loopback.cjs"), script, "streamableHttp"]
+        transport = "sse" if kind.transport == "sse" else "streamableHttp"
+        command = [node, "--require", str(SERVERS / "loopback.cjs"), script, transport]
         environment["PORT"] = str(port)
     else:
-        command = [*command, "http", "--port", str(port), *kind.flags]
-    return processes.ServerProcess(command, port=port, log=log, env=environment)
+        command = [*command, kind.transport, "--port", str(port), *kind.flags]
+    path = "/sse" if kind.transport == "sse" else "/mcp"
+    return processes.ServerProcess(command, port=port, log=log, env=environment, path=path)
 
 
 def stdio_parameters(kind: Kind) -> mcpsync.StdioServerParameters:
