@@ -235,7 +235,10 @@ class RateLimited(HTTPStatusError):
 
 
 class SessionExpired(TransportError):
-    """The server no longer knows our session. Its request was not run."""
+    """The server no longer knows our session.
+
+    Its request was not run, unless the session went while the answer was under way.
+    """
 
     retryable = True
 

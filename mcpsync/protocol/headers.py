@@ -12,6 +12,7 @@ from .versions import is_at_least
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"  # in _meta; the header mirrors it
 SESSION_ID: Final = "Mcp-Session-Id"
 PROTOCOL_VERSION: Final = "MCP-Protocol-Version"
+LAST_EVENT_ID: Final = "Last-Event-ID"
 METHOD: Final = "Mcp-Method"
 NAME: Final = "Mcp-Name"
 
@@ -60,6 +61,24 @@ def legacy_headers(version: str | None, session_id: str | None) -> dict[str, str
         headers[PROTOCOL_VERSION] = version
     if session_id is not None:
         headers[SESSION_ID] = session_id
+    return headers
+
+
+def stream_headers(
+    version: str | None, session_id: str | None, last_event_id: str | None
+) -> dict[str, str]:
+    """Return the headers of a legacy GET, which asks for an event stream. (H8 and H11)
+
+    Args:
+        version: As for :func:`legacy_headers`.
+        session_id: As for :func:`legacy_headers`.
+        last_event_id: After which event a stream is to go on; None to begin one.
+    """
+    headers = legacy_headers(version, session_id)
+    del headers["Content-Type"]
+    headers["Accept"] = "text/event-stream"
+    if last_event_id is not None:
+        headers[LAST_EVENT_ID] = last_event_id
     return headers
 
 

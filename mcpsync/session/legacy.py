@@ -112,7 +112,9 @@ class LegacySession(ClientSession):
             session = self._transport.session
         try:
             return self._exchange(method, params, call)
-        except SessionExpired:
+        except SessionExpired as expired:
+            if expired.maybe_executed:  # forgotten while the answer was under way
+                raise
             logger.info("the server forgot the session; beginning a new one")
         self._begin_again(session, call)
         return self._exchange(method, params, call)

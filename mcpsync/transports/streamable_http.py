@@ -26,6 +26,7 @@ from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import challenged_scopes
+from ..protocol.resumption import Cursor
 from ..protocol.sse import SSEDecoder
 from .base import CallScope
 
@@ -124,18 +125,38 @@ class StreamableHTTP(ABC):
         return found
 
     def _from_events(self, message: Message, response: HttpResponse, scope: CallScope) -> Message:
+        cursor = Cursor()
         try:
-            for messages in _messages(response, self._endpoint.limits.max_line_bytes):
+            reply = self._reply_from(message, response, scope, cursor)
+        except ConnectionLost as lost:
+            lost.maybe_executed = True
+            response.close()
+            return self._resumed(message, cursor, scope, lost)
+        if reply is not None:
+            return reply
+        response.close()
+        return self._resumed(message, cursor, scope, _ended_early())
+
+    def _reply_from(
+        self, message: Message, response: HttpResponse, scope: CallScope, cursor: Cursor
+    ) -> Message | None:
+        """Return the reply that a stream brings; None if it ends without."""
+        try:
+            for messages in _messages(response, self._endpoint.limits.max_line_bytes, cursor):
                 reply = self._reply_among(messages, message, scope)
                 if reply is not None:
                     response.finish_soon()
                     return reply
-        except (ProtocolError, ConnectionLost) as error:
+        except ProtocolError as error:
             error.maybe_executed = True
             raise
-        raise ConnectionLost(
-            "the server ended the stream before it had answered.", maybe_executed=True
-        )
+        return None
+
+    def _resumed(
+        self, message: Message, cursor: Cursor, scope: CallScope, lost: ConnectionLost
+    ) -> Message:
+        """Return the reply that a stream, which was *lost* or ended early, brings after all."""
+        raise lost
 
     def _reply_among(
         self, messages: list[Message], asked: Message, scope: CallScope
@@ -224,11 +245,20 @@ def body_of(response: HttpResponse) -> bytes:
         return b""
 
 
-def _messages(response: HttpResponse, max_line_bytes: int) -> Iterator[list[Message]]:
+def _ended_early() -> ConnectionLost:
+    return ConnectionLost(
+        "the server ended the stream before it had answered.", maybe_executed=True
+    )
+
+
+def _messages(
+    response: HttpResponse, max_line_bytes: int, cursor: Cursor
+) -> Iterator[list[Message]]:
     """Yield the messages of each event; events without data only prime a stream. (H12)"""
     decoder = SSEDecoder(max_line_bytes)
     for chunk in response.chunks():
         for event in decoder.feed(chunk):
+            cursor.note(event)
             if event.data and event.event == "message":
                 yield codec.decode(event.data)
 

@@ -8,13 +8,26 @@ from typing import NamedTuple
 
 from .._runtime.deadline import Deadline
 from .._runtime.locks import new_lock
-from ..errors import ConnectionLost, MCPError, MCPSyncError, MessageInvalid, SessionExpired
+from ..errors import (
+    AuthError,
+    ConnectError,
+    ConnectionLost,
+    HTTPStatusError,
+    MCPError,
+    MCPSyncError,
+    MessageInvalid,
+    RateLimited,
+    SessionExpired,
+)
 from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
-from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers
+from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers, stream_headers
+from ..protocol.resumption import Cursor
 from ..protocol.versions import LATEST_LEGACY
-from .streamable_http import StreamableHTTP, body_of
+from ._resuming import Pauses
+from .base import CallScope
+from .streamable_http import StreamableHTTP, body_of, closed_error
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +52,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         self._session: _Session | None = None
         self._next: _Session | None = None  # between ``initialize`` and ``initialized``
         self._left: tuple[_Session, ...] = ()
+        self._pauses = Pauses()
 
     @property
     def session(self) -> object:
@@ -98,8 +112,74 @@ class StreamableHTTPLegacy(StreamableHTTP):
             return SessionExpired("the server no longer knows the session (400).")
         return refusal
 
+    # -- going on with a stream -------------------------------------------------------------------
+
+    def _resumed(
+        self, message: Message, cursor: Cursor, scope: CallScope, lost: ConnectionLost
+    ) -> Message:
+        """Ask for the rest of the stream, again and again as long as that brings something. (H11)
+
+        What was asked for may have been run, so whatever comes of this says so.
+        """
+        begins = message.get("method") == "initialize"
+        session = self._next if begins else self._session_of(message)
+        while (seconds := cursor.wait()) is not None:
+            logger.debug("an answer was cut; asking for the rest of it in %g s", seconds)
+            self._pauses.wait(seconds, scope)
+            try:
+                with self._get(session, cursor.last_event_id, scope) as response:
+                    reply = self._reply_from(message, response, scope, cursor)
+            except MCPSyncError as error:
+                lost = _cannot_go_on(error)
+                continue
+            if reply is not None:
+                return reply
+        raise lost
+
+    def _get(
+        self, session: _Session | None, last_event_id: str | None, scope: CallScope
+    ) -> HttpResponse:
+        """GET an event stream; once more if the socket had been closed while it lay idle.
+
+        Raises:
+            SessionExpired: The server has forgotten the session.
+            HTTPStatusError, AuthError, MCPError: It has no such stream, or not for us.
+            MessageInvalid: What it answers is no event stream.
+        """
+        session_id, version = session if session is not None else (None, None)
+        headers = stream_headers(version, session_id, last_event_id)
+        try:
+            response = self._send_get(headers, scope)
+        except ConnectionLost as lost:
+            if not lost.stale:
+                raise
+            response = self._send_get(headers, scope)
+        if response.status >= 400:
+            with response:
+                if response.status == 404 and session_id is not None:
+                    raise SessionExpired("the server no longer knows the session (404).")
+                raise self._refusal(response, {})
+        if response.content_type != "text/event-stream":
+            response.close()
+            raise MessageInvalid(
+                f"the server answered with {response.content_type or 'nothing'} where it was "
+                "asked for an event stream."
+            )
+        return response
+
+    def _send_get(self, headers: Mapping[str, str], scope: CallScope) -> HttpResponse:
+        return self._endpoint.send(
+            "GET",
+            None,
+            headers,
+            deadline=scope.deadline,
+            cancel=scope.cancel,
+            extra_headers=scope.headers,
+        )
+
     def close(self, deadline: Deadline) -> None:
         """End every exchange under way, then the session, in two seconds at most. (H6)"""
+        self._pauses.close(closed_error())
         super().close(deadline)
         with self._lock:
             sessions = (self._session, self._next, *self._left)
@@ -131,6 +211,30 @@ class StreamableHTTPLegacy(StreamableHTTP):
             "DELETE", None, headers, deadline=deadline, parting=True
         ) as response:
             response.read()
+
+
+def _cannot_go_on(error: MCPSyncError) -> ConnectionLost:
+    """Return what it comes to if a cut answer could not be gone on with, if that may pass.
+
+    Raises:
+        ConnectionLost: The server will not let us go on.
+        MCPSyncError: The session is gone, the call is over, or the server breaks the rules.
+    """
+    error.maybe_executed = True
+    if isinstance(error, ConnectionLost):
+        error.stale = False
+        return error
+    if not isinstance(error, ConnectError | HTTPStatusError | AuthError | MCPError):
+        raise error
+    lost = ConnectionLost(
+        f"the answer was cut, and the rest of it could not be had: {error.message}",
+        maybe_executed=True,
+    )
+    lost.__cause__ = error
+    passes = error.retryable and not isinstance(error, RateLimited)
+    if not passes:
+        raise lost
+    return lost
 
 
 def _means_unknown(refusal: MCPSyncError) -> bool:

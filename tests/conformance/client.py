@@ -57,6 +57,12 @@ def use_every_method_with_a_header(client: mcpsync.Client, context: Context) -> 
         client.get_prompt(prompt.name)
 
 
+@scenario("sse-retry")
+def have_an_answer_cut(client: mcpsync.Client, context: Context) -> None:
+    """Call the tool whose answer comes on a second stream."""
+    client.call_tool("test_reconnection", {})
+
+
 @scenario("json-schema-2020-12-preservation")
 def echo_the_schema(client: mcpsync.Client, context: Context) -> None:
     """Send the input schema of one tool back through another, untouched."""

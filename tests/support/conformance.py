@@ -52,6 +52,7 @@ class Run:
 REQUIRED = [
     Run("initialize", "2025-11-25"),
     Run("tools_call", "2025-11-25"),
+    Run("sse-retry", "2025-11-25"),
     Run("tools_call", "2026-07-28"),
     Run("request-metadata", "2026-07-28"),
     Run("http-standard-headers", "2026-07-28"),
