@@ -40,6 +40,7 @@ from .errors import (
     ServerExited,
     ServerNotFound,
     SessionExpired,
+    StructuredContentInvalid,
     TransportError,
     UnsupportedProtocolVersion,
     UrlElicitationRequired,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ._runtime.cancel import Cancellation
     from .auth import BearerAuth
     from .client import Client
+    from .client.caching import CacheConfig
     from .config import HttpServerConfig, ServerConfig, User
     from .config import StdioServerConfig as StdioServerParameters
     from .connections import RequestScope
@@ -66,6 +68,7 @@ __all__ = [
     "AuthorizationRequired",
     "BearerAuth",
     "BreakerPolicy",
+    "CacheConfig",
     "Cancellation",
     "CircuitOpen",
     "Client",
@@ -99,6 +102,7 @@ __all__ = [
     "ServerNotFound",
     "SessionExpired",
     "StdioServerParameters",
+    "StructuredContentInvalid",
     "ToolDiscovery",
     "TransportError",
     "UnsupportedProtocolVersion",
@@ -115,6 +119,7 @@ __all__ = [
 _LAZY = {
     "BearerAuth": ("auth", "BearerAuth"),
     "BreakerPolicy": ("_runtime.breaker", "BreakerPolicy"),
+    "CacheConfig": ("client.caching", "CacheConfig"),
     "Cancellation": ("_runtime.cancel", "Cancellation"),
     "Client": ("client", "Client"),
     "ClientRequestContext": ("session.answers", "ClientRequestContext"),

@@ -23,6 +23,7 @@
     │   └── ServerExited                        a stdio server ended  .returncode .stderr_tail
     ├── ProtocolError                           the server broke the rules
     │   ├── MessageInvalid
+    │   │   └── StructuredContentInvalid        .result
     │   ├── LimitExceeded
     │   │   └── ResponseTooLarge                .limit (bytes)
     │   └── UnsupportedProtocolVersion          .supported
@@ -262,6 +263,18 @@ class ProtocolError(MCPSyncError):
 
 class MessageInvalid(ProtocolError):
     """What the server sent is not the message it should be."""
+
+
+class StructuredContentInvalid(MessageInvalid):
+    """A tool's structured content is not what its ``outputSchema`` says, or that is no schema.
+
+    The tool has run, so what it returned is here.
+
+    Attributes:
+        result: The ``CallToolResult`` as received.
+    """
+
+    result: Any = None
 
 
 class LimitExceeded(ProtocolError):
