@@ -22,6 +22,7 @@ from .errors import (
     ConnectionClosed,
     ConnectionLost,
     ConnectTimeout,
+    FeatureUnsupported,
     HTTPStatusError,
     InputRequired,
     InsufficientScope,
@@ -40,6 +41,8 @@ from .errors import (
     ServerExited,
     ServerNotFound,
     SessionExpired,
+    SkillInvalid,
+    TaskCancelled,
     TransportError,
     UnsupportedProtocolVersion,
 )
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
     from ._runtime.cancel import Cancellation
     from .auth import BearerAuth
     from .client import Client
+    from .client.extensions import ClientExtension, TasksExtension, advertise
+    from .client.skills import Skill
     from .config import HttpServerConfig, ServerConfig, User
     from .config import StdioServerConfig as StdioServerParameters
     from .connections import RequestScope
@@ -58,6 +63,7 @@ if TYPE_CHECKING:
     from .http import Limits
     from .manager import MCPManager
     from .parsers import format_tool_content
+    from .session.tasks import Task
 
 __all__ = [
     "AuthError",
@@ -67,11 +73,13 @@ __all__ = [
     "Cancellation",
     "CircuitOpen",
     "Client",
+    "ClientExtension",
     "ConfigurationError",
     "ConnectError",
     "ConnectTimeout",
     "ConnectionClosed",
     "ConnectionLost",
+    "FeatureUnsupported",
     "HTTPStatusError",
     "HttpServerConfig",
     "InputRequired",
@@ -95,12 +103,18 @@ __all__ = [
     "ServerExited",
     "ServerNotFound",
     "SessionExpired",
+    "Skill",
+    "SkillInvalid",
     "StdioServerParameters",
+    "Task",
+    "TaskCancelled",
+    "TasksExtension",
     "ToolDiscovery",
     "TransportError",
     "UnsupportedProtocolVersion",
     "User",
     "__version__",
+    "advertise",
     "errors",
     "events",
     "format_tool_content",
@@ -111,14 +125,19 @@ _LAZY = {
     "BreakerPolicy": ("_runtime.breaker", "BreakerPolicy"),
     "Cancellation": ("_runtime.cancel", "Cancellation"),
     "Client": ("client", "Client"),
+    "ClientExtension": ("client.extensions", "ClientExtension"),
     "HttpServerConfig": ("config", "HttpServerConfig"),
     "Limits": ("http", "Limits"),
     "MCPManager": ("manager", "MCPManager"),
     "RequestScope": ("connections", "RequestScope"),
     "ServerConfig": ("config", "ServerConfig"),
+    "Skill": ("client.skills", "Skill"),
     "StdioServerParameters": ("config", "StdioServerConfig"),
+    "Task": ("session.tasks", "Task"),
+    "TasksExtension": ("client.extensions", "TasksExtension"),
     "ToolDiscovery": ("connections.discovery", "ToolDiscovery"),
     "User": ("config", "User"),
+    "advertise": ("client.extensions", "advertise"),
     "format_tool_content": ("parsers", "format_tool_content"),
 }
 

@@ -15,6 +15,7 @@ COMMON = {
     "user_id": "42",
     "tool_name": "add",
     "method": "tools/call",
+    "task_id": "t-1",
     "maybe_executed": True,
     "retryable": True,
 }
@@ -27,6 +28,8 @@ OWN = {
     "ResponseTooLarge": {"limit": 1000},
     "UnsupportedProtocolVersion": {"supported": ("2099-01-01",)},
     "CircuitOpen": {"retry_after": 30.0},
+    "FeatureUnsupported": {"feature": "tasks.list"},
+    "SkillInvalid": {"uri": "skill://a/SKILL.md"},
     "RequestTimeout": {"timeout": 0.5},
     "InputRequired": {"result": {"resultType": "input_required"}},
     "MCPError": {"code": -32602, "data": {"x": [1]}, "status": 400},

@@ -23,6 +23,7 @@ from ..session.opening import Opening
 from ..version import __version__
 from .carriers import carrier_for
 from .core import SessionKeeper
+from .extensions import TASKS, Extensions, result_types_of, settings_of
 from .features import Features
 from .options import (
     CLOSE_TIMEOUT,
@@ -30,6 +31,7 @@ from .options import (
     CallOptions,
     checked_timeout,
 )
+from .tasks import ToolTasks
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -61,6 +63,8 @@ class Client(Features):
         logging_callback: Called with each log message that comes while a call waits.
         log_level: From which level on a modern server is asked for log messages.
         message_handler: Called with each other notification, as its ``mcp_types`` model.
+        extensions: What to offer servers besides the core protocol: ids and their settings, or
+            extensions such as :class:`TasksExtension` and those that :func:`advertise` returns.
         limits: How much the server may send.
         server_name: What errors call the server; its URL or command by default.
 
@@ -84,6 +88,7 @@ class Client(Features):
         logging_callback: LoggingCallback | None = None,
         log_level: types.LoggingLevel | None = None,
         message_handler: MessageHandler | None = None,
+        extensions: Extensions | None = None,
         limits: Limits | None = None,
         server_name: str | None = None,
     ) -> None:
@@ -108,11 +113,20 @@ class Client(Features):
         except ConfigurationError as error:
             error.with_context(server_name=self.server_name)
             raise
+        self._extensions = settings_of(extensions)
         callbacks = Callbacks(
-            client_info or _introduction(), logging_callback, message_handler, log_level
+            client_info or _introduction(),
+            logging_callback,
+            message_handler,
+            log_level,
+            self._extensions,
+            result_types_of(self._extensions),
         )
         self._keeper = SessionKeeper(
             Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout
+        )
+        self._tool_tasks = ToolTasks(
+            self._keeper, TASKS in self._extensions, self._limits.max_pages
         )
 
     # -- the conversation -------------------------------------------------------------------------

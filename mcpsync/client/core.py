@@ -116,6 +116,14 @@ class SessionKeeper:
         # A child that had ended before a byte of this left: the next one gets it.
         return self._request(self.session(call), method, params, call)
 
+    def ask_behind(
+        self, method: str, params: Mapping[str, Any], headers: Mapping[str, str] | None
+    ) -> None:
+        """Make a request that nobody waits for, if there is a session to make it over."""
+        session = self._session
+        if session is not None and session.alive:
+            session.ask_behind(method, params, headers)
+
     def _request(
         self, session: ClientSession, method: str, params: Mapping[str, Any] | None, call: Call
     ) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ..session.base import Call
 from ..session.callbacks import ProgressCallback
 from .asking import Asking
 from .options import CallOptions
+from .tasks import Tasks, ToolTasks
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 class Features(Asking):
     """Tools, resources, prompts and the rest of what a server may be asked."""
+
+    _tool_tasks: ToolTasks
 
     # -- tools --------------------------------------------------------------------------------
 
@@ -27,20 +30,25 @@ class Features(Asking):
         arguments: Mapping[str, Any] | None = None,
         read_timeout_seconds: float | None = None,
         progress_callback: ProgressCallback | None = None,
+        *,
+        task: bool | None = None,
         **options: Unpack[CallOptions],
     ) -> types.CallToolResult:
         """Call a tool, once.
 
         A tool that fails gives a result whose ``is_error`` is true; that is not an exception.
+        A call that the server carries out as a task is waited for like any other.
 
         Args:
             name: The tool.
             arguments: Its arguments, as JSON has them.
             read_timeout_seconds: Another name for *timeout*, as the official SDK has it.
             progress_callback: Called with progress, total and message, on this thread.
+            task: Whether to have it carried out as a task where the tool leaves that to us.
             options: See :class:`CallOptions`.
 
         Raises:
+            FeatureUnsupported: *task* is true, and the server or the tool has no tasks.
             MCPError: The server turned the call down, for instance because there is no such tool.
             ConnectionLost, RequestTimeout, RequestCancelled: ``maybe_executed`` says whether the
                 server may have run the tool.
@@ -48,15 +56,34 @@ class Features(Asking):
         """
         if read_timeout_seconds is not None:
             options.setdefault("timeout", read_timeout_seconds)
-        return self._call_tool(self._call(options, progress_callback), name, arguments)
+        return self._call_tool(self._call(options, progress_callback), name, arguments, task)
 
     def _call_tool(
-        self, call: Call, name: str, arguments: Mapping[str, Any] | None
+        self,
+        call: Call,
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        task: bool | None = None,
     ) -> types.CallToolResult:
         from mcp_types import CallToolResult
 
         params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
-        return self._ask_in(call, "tools/call", params, CallToolResult, name)
+        tasks = self._tool_tasks
+        if not task and tasks.are_out_of_the_question:
+            return self._ask_in(call, "tools/call", params, CallToolResult, name)
+        return self._ask_in(
+            call,
+            "tools/call",
+            params,
+            CallToolResult,
+            name,
+            lambda request, _, __, call: tasks.call(request, params, call, task, self._answer),
+        )
+
+    @property
+    def tasks(self) -> Tasks:
+        """The tasks of the server, to be begun, asked after, waited for and cancelled."""
+        return Tasks(self._means, self._tool_tasks)
 
     def list_tools(
         self, *, cursor: str | None = None, **options: Unpack[CallOptions]

@@ -93,13 +93,13 @@ class ModernSession(ClientSession):
                 raise unsupported(supported) from error
             self._speak(version)
             result = self._exchange(method, params, call)
-        return _complete(result, self._callbacks.result_types)
+        return _complete(result, self._callbacks.result_types if method == "tools/call" else ())
 
     def _with_meta(
         self, params: Mapping[str, Any] | None, call: Call, request_id: int
     ) -> Mapping[str, Any]:
         meta = {**self._defaults, **(call.meta or {}), **self._envelope}
-        if call.progress is not None:
+        if call.progress is not None and call.token is None:
             meta.setdefault("progressToken", request_id)
         return {**(params or {}), "_meta": meta}
 

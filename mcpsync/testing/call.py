@@ -39,6 +39,8 @@ class Options:
     sessions: bool = True
     omit_result_type: bool = False
     extra_tools: tuple[JSONObject, ...] = ()
+    tasks: bool = False
+    skills: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,5 @@
+"""Skills."""
+
+
+class Skill:
+    """A skill."""
