@@ -38,8 +38,8 @@ class Means(NamedTuple):
     checked: Callable[..., Mapping[str, Any]]
     pages_of: Callable[..., Iterator[Any]]
     keeper: SessionKeeper
+    telling: Callable[[MCPSyncError], MCPSyncError]
     answer: Answer | None
-    max_bytes: int
 
 
 class Asking:
@@ -61,9 +61,12 @@ class Asking:
             self._object,
             self._pages_of,
             self._keeper,
+            self._telling,
             self._answer,
-            self._limits.max_response_bytes,
         )
+
+    def _telling(self, error: MCPSyncError) -> MCPSyncError:
+        return error.with_context(server_name=self.server_name, user_id=self.user_id)
 
     def _ask(
         self,

@@ -11,6 +11,7 @@ from ..session.base import Call
 from ..session.callbacks import ProgressCallback
 from .asking import Asking
 from .options import CallOptions
+from .skills import Skills
 from .tasks import Tasks, ToolTasks
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ class Features(Asking):
     def tasks(self) -> Tasks:
         """The tasks of the server, to be begun, asked after, waited for and cancelled."""
         return Tasks(self._means, self._tool_tasks)
+
+    @property
+    def skills(self) -> Skills:
+        """The skills of the server, to be listed, and loaded once they are verified."""
+        return Skills(self._means)
 
     def list_tools(
         self, *, cursor: str | None = None, **options: Unpack[CallOptions]

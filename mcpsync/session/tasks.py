@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from .._runtime.backoff import doubled, pause
 from ..errors import (
@@ -34,7 +34,6 @@ LAST_LOOK = 1.0  # seconds before the deadline, if the next look would come afte
 MOST_FAILURES = 20  # in a row
 MOST_INPUTS = 100  # questions that one task may have
 
-RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
 _MODERN_NAMES = {"ttlMs": "ttl", "pollIntervalMs": "pollInterval"}
 
 Request: TypeAlias = Callable[[str, Mapping[str, Any] | None, Call], dict[str, Any]]
