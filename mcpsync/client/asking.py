@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from ..http import Limits
 from ..session.base import Call
 from ..session.callbacks import ProgressCallback
 from ..session.tasks import Answer, Request
+from ..session.tracing import Peer, TracedRequest, Tracing
 from ..session.wire import validated
 from .core import SessionKeeper
 from .options import CallOptions, check_options, scope_of
@@ -52,6 +54,8 @@ class Asking:
     _timeout: float
     _extensions: Mapping[str, Mapping[str, Any]]
     _answer: Answer | None = None
+    _tracing: Tracing | None = None
+    _peer: Peer = Peer()
 
     @property
     def _means(self) -> Means:
@@ -96,6 +100,49 @@ class Asking:
             tool_name: For errors.
             through: What makes the request, where that is more than one exchange.
         """
+        if self._tracing is not None:
+            return self._ask_traced(self._tracing, call, method, params, model, tool_name, through)
+        return self._ask_once(call, method, params, model, tool_name, through)
+
+    def _ask_traced(
+        self,
+        tracing: Tracing,
+        call: Call,
+        method: str,
+        params: Mapping[str, Any] | None,
+        model: type[M],
+        tool_name: str | None,
+        through: Through | None,
+    ) -> M:
+        given, peer = params or {}, self._peer
+        traced = TracedRequest(
+            method,
+            given.get("name"),
+            given.get("uri"),
+            self.server_name,
+            self.user_id,
+            peer.transport,
+            peer.address,
+            peer.port,
+        )
+        with tracing.request(traced) as span:
+            call = replace(call, meta={**span.meta, **(call.meta or {})})
+            answer = self._ask_once(call, method, params, model, tool_name, through)
+            span.answered(
+                is_error=getattr(answer, "is_error", None) is True,
+                protocol_version=self._keeper.protocol_version,
+            )
+        return answer
+
+    def _ask_once(
+        self,
+        call: Call,
+        method: str,
+        params: Mapping[str, Any] | None,
+        model: type[M],
+        tool_name: str | None,
+        through: Through | None,
+    ) -> M:
         request = self._keeper.request
         try:
             if through is None:

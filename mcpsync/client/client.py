@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
@@ -20,6 +21,7 @@ from ..security.redaction import safe_url
 from ..session.base import ServerFacts
 from ..session.callbacks import Callbacks, LoggingCallback, MessageHandler
 from ..session.opening import Opening
+from ..session.tracing import Peer, Tracing
 from ..version import __version__
 from .carriers import carrier_for
 from .core import SessionKeeper
@@ -65,6 +67,8 @@ class Client(Features):
         message_handler: Called with each other notification, as its ``mcp_types`` model.
         extensions: What to offer servers besides the core protocol: ids and their settings, or
             extensions such as :class:`TasksExtension` and those that :func:`advertise` returns.
+        tracing: What traces the requests, such as
+            :class:`mcpsync.observability.OpenTelemetryTracing`.
         limits: How much the server may send.
         server_name: What errors call the server; its URL or command by default.
 
@@ -89,6 +93,7 @@ class Client(Features):
         log_level: types.LoggingLevel | None = None,
         message_handler: MessageHandler | None = None,
         extensions: Extensions | None = None,
+        tracing: Tracing | None = None,
         limits: Limits | None = None,
         server_name: str | None = None,
     ) -> None:
@@ -114,6 +119,8 @@ class Client(Features):
             error.with_context(server_name=self.server_name)
             raise
         self._extensions = settings_of(extensions)
+        if tracing is not None:
+            self._tracing, self._peer = tracing, _peer_of(config)
         callbacks = Callbacks(
             client_info or _introduction(),
             logging_callback,
@@ -213,6 +220,13 @@ def _config_of(server: str | ServerConfig) -> ServerConfig:
         "a server is a URL, a StdioServerParameters or a server configuration, "
         f"not {type(server).__name__}."
     )
+
+
+def _peer_of(config: ServerConfig) -> Peer:
+    if not isinstance(config, HttpServerConfig):
+        return Peer()
+    url = urlsplit(config.url)
+    return Peer("tcp", url.hostname, url.port or (443 if url.scheme == "https" else 80))
 
 
 def _introduction() -> types.Implementation:

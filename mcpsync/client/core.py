@@ -77,6 +77,12 @@ class SessionKeeper:
         return None if session is None else session.era
 
     @property
+    def protocol_version(self) -> str | None:
+        """What was negotiated; None without a session."""
+        session = self._session
+        return None if session is None else session.protocol_version
+
+    @property
     def conversation(self) -> object | None:
         """What is another object once the server was begun with anew; None without a session."""
         session = self._session
