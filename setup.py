@@ -18,6 +18,7 @@ INSTALL_REQUIRES = [
 ]
 YAML = ["pyyaml>=6"]
 PROMETHEUS = ["prometheus-client>=0.20"]
+OTEL = ["opentelemetry-api>=1.27"]
 CLI = ["click>=8.1", "rich>=13", *YAML]
 TEST = [
     "pytest>=9",
@@ -27,8 +28,10 @@ TEST = [
     "greenlet>=3.1",
     *CLI,
     *PROMETHEUS,
+    *OTEL,
+    "opentelemetry-sdk>=1.27",
 ]
-LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-PyYAML", *PROMETHEUS]
+LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-PyYAML", *PROMETHEUS, *OTEL]
 
 setup(
     name="mcpsync",
@@ -65,7 +68,8 @@ setup(
         "yaml": YAML,
         "cli": CLI,
         "prometheus": PROMETHEUS,
-        "all": [*CLI, *PROMETHEUS],
+        "otel": OTEL,
+        "all": [*CLI, *PROMETHEUS, *OTEL],
         "test": TEST,
         "lint": LINT,
     },

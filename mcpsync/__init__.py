@@ -22,6 +22,7 @@ from .errors import (
     ConnectionClosed,
     ConnectionLost,
     ConnectTimeout,
+    FeatureUnsupported,
     HTTPStatusError,
     InputRequired,
     InsufficientScope,
@@ -40,7 +41,9 @@ from .errors import (
     ServerExited,
     ServerNotFound,
     SessionExpired,
+    SkillInvalid,
     StructuredContentInvalid,
+    TaskCancelled,
     TransportError,
     UnsupportedProtocolVersion,
     UrlElicitationRequired,
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
     from .auth import BearerAuth
     from .client import Client
     from .client.caching import CacheConfig
+    from .client.extensions import ClientExtension, TasksExtension, advertise
+    from .client.skills import Skill
     from .config import HttpServerConfig, ServerConfig, User
     from .config import StdioServerConfig as StdioServerParameters
     from .connections import RequestScope
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
     from .manager import MCPManager
     from .parsers import format_tool_content
     from .session.answers import ClientRequestContext, accept_defaults, answer_later
+    from .session.tasks import Task
 
 __all__ = [
     "AuthError",
@@ -73,11 +79,13 @@ __all__ = [
     "CircuitOpen",
     "Client",
     "ClientRequestContext",
+    "ClientExtension",
     "ConfigurationError",
     "ConnectError",
     "ConnectTimeout",
     "ConnectionClosed",
     "ConnectionLost",
+    "FeatureUnsupported",
     "HTTPStatusError",
     "HttpServerConfig",
     "InputRequired",
@@ -101,8 +109,13 @@ __all__ = [
     "ServerExited",
     "ServerNotFound",
     "SessionExpired",
+    "Skill",
+    "SkillInvalid",
     "StdioServerParameters",
     "StructuredContentInvalid",
+    "Task",
+    "TaskCancelled",
+    "TasksExtension",
     "ToolDiscovery",
     "TransportError",
     "UnsupportedProtocolVersion",
@@ -111,6 +124,7 @@ __all__ = [
     "__version__",
     "accept_defaults",
     "answer_later",
+    "advertise",
     "errors",
     "events",
     "format_tool_content",
@@ -123,16 +137,21 @@ _LAZY = {
     "Cancellation": ("_runtime.cancel", "Cancellation"),
     "Client": ("client", "Client"),
     "ClientRequestContext": ("session.answers", "ClientRequestContext"),
+    "ClientExtension": ("client.extensions", "ClientExtension"),
     "HttpServerConfig": ("config", "HttpServerConfig"),
     "Limits": ("http", "Limits"),
     "MCPManager": ("manager", "MCPManager"),
     "RequestScope": ("connections", "RequestScope"),
     "ServerConfig": ("config", "ServerConfig"),
+    "Skill": ("client.skills", "Skill"),
     "StdioServerParameters": ("config", "StdioServerConfig"),
+    "Task": ("session.tasks", "Task"),
+    "TasksExtension": ("client.extensions", "TasksExtension"),
     "ToolDiscovery": ("connections.discovery", "ToolDiscovery"),
     "User": ("config", "User"),
     "accept_defaults": ("session.answers", "accept_defaults"),
     "answer_later": ("session.answers", "answer_later"),
+    "advertise": ("client.extensions", "advertise"),
     "format_tool_content": ("parsers", "format_tool_content"),
 }
 

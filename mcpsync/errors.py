@@ -2,13 +2,14 @@
 
 ::
 
-    MCPSyncError                     .server_name .user_id .tool_name .maybe_executed .retryable
+    MCPSyncError            .server_name .user_id .tool_name .task_id .maybe_executed .retryable
     ├── ConfigurationError (ValueError)         wrong before anything started
     │   └── PlaceholderError                    a ${VARIABLE} or {{VARIABLE}} without a value
     ├── NotFound (LookupError)
     │   └── ServerNotFound                      no server of that name is configured
     ├── RefusedError                            our own policy said no; nothing was sent
-    │   └── CircuitOpen                         it failed too often  .retry_after (seconds)
+    │   ├── CircuitOpen                         it failed too often  .retry_after (seconds)
+    │   └── FeatureUnsupported                  the server does not offer that  .feature
     ├── AuthError                               the server would not let us in
     │   ├── AuthorizationRequired               401           .authorization_url .challenge
     │   └── InsufficientScope                   403           .required_scopes
@@ -26,11 +27,13 @@
     │   │   └── StructuredContentInvalid        .result
     │   ├── LimitExceeded
     │   │   └── ResponseTooLarge                .limit (bytes)
+    │   ├── SkillInvalid                        a skill is not what its entry says  .uri
     │   └── UnsupportedProtocolVersion          .supported
     ├── RequestTimeout (TimeoutError)           .timeout (seconds)
     ├── RequestCancelled                        the caller's Cancellation fired  .reason
     ├── InputRequired                           the server asks the user something first
     │                                           .params .input_requests .request_state .responses
+    ├── TaskCancelled                           a task was cancelled before it was done  .task_id
     └── MCPError                                a JSON-RPC error reply  .code .message .data
         └── UrlElicitationRequired              first the user has to visit  .elicitations
 
@@ -64,6 +67,7 @@ class MCPSyncError(Exception):
         user_id: The user whose connection it was, if a manager made it.
         tool_name: The tool that was called, if one was.
         method: The MCP method that was requested, if one was.
+        task_id: The task that the call had become, if it had; see ``client.tasks``.
         maybe_executed: Whether the server may have run the request.
         retryable: Whether trying again later may help.
     """
@@ -72,6 +76,7 @@ class MCPSyncError(Exception):
     user_id: str | None = None
     tool_name: str | None = None
     method: str | None = None
+    task_id: str | None = None
     maybe_executed: bool = False
     retryable: bool = False
 
@@ -159,6 +164,16 @@ class CircuitOpen(RefusedError):
 
     retryable = True
     retry_after: float | None = None
+
+
+class FeatureUnsupported(RefusedError):
+    """The server does not say that it can do this, so it was not asked.
+
+    Attributes:
+        feature: What it would have to offer.
+    """
+
+    feature: str = ""
 
 
 class AuthError(MCPSyncError):
@@ -291,6 +306,16 @@ class ResponseTooLarge(LimitExceeded):
     limit: int = 0
 
 
+class SkillInvalid(ProtocolError):
+    """A skill, or a file of it, is not what its entry says; nothing of it is to be used.
+
+    Attributes:
+        uri: The skill, or its file.
+    """
+
+    uri: str = ""
+
+
 class UnsupportedProtocolVersion(ProtocolError):
     """Client and server have no protocol version in common.
 
@@ -320,6 +345,10 @@ class RequestCancelled(MCPSyncError):
     """
 
     reason: str | None = None
+
+
+class TaskCancelled(MCPSyncError):
+    """The task that a call had become was cancelled before it was done, and not by this call."""
 
 
 class InputRequired(MCPSyncError):

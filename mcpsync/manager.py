@@ -15,6 +15,7 @@ from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
 from ._runtime.fork import after_fork_in_child
 from ._runtime.locks import new_lock
+from .client.extensions import Extensions
 from .client.options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
@@ -45,6 +46,7 @@ from .http.settings import Session
 from .parsers import format_instructions
 from .registry import ServersRegistry
 from .session.callbacks import ProgressCallback
+from .session.tracing import Tracing
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, Tool
@@ -73,6 +75,7 @@ class MCPManager:
         on_event: Called with each event of :mod:`mcpsync.events`, on the thread it happens on.
         session: A ``requests.Session`` to take proxies, TLS settings and headers from.
         limits: How much a server may send.
+        extensions, tracing: As :class:`~mcpsync.Client` has them.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
 
     Raises:
@@ -94,6 +97,8 @@ class MCPManager:
         on_event: EventSink | None = None,
         session: Session | None = None,
         limits: Limits | None = None,
+        extensions: Extensions | None = None,
+        tracing: Tracing | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
@@ -115,6 +120,7 @@ class MCPManager:
             backoff=connect_backoff,
             trust=trust_timeout,
             on_notification=self._catalogues.notified,
+            client_options={"extensions": extensions, "tracing": tracing},
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(

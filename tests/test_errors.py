@@ -15,6 +15,7 @@ COMMON = {
     "user_id": "42",
     "tool_name": "add",
     "method": "tools/call",
+    "task_id": "t-1",
     "maybe_executed": True,
     "retryable": True,
 }
@@ -27,6 +28,8 @@ OWN = {
     "ResponseTooLarge": {"limit": 1000},
     "UnsupportedProtocolVersion": {"supported": ("2099-01-01",)},
     "CircuitOpen": {"retry_after": 30.0},
+    "FeatureUnsupported": {"feature": "tasks.list"},
+    "SkillInvalid": {"uri": "skill://a/SKILL.md"},
     "RequestTimeout": {"timeout": 0.5},
     "InputRequired": {
         "params": {"name": "add"},
@@ -242,7 +245,7 @@ TREE = drawn()
 
 def test_the_docstring_draws_every_class_and_every_class_it_draws_exists():
     assert set(TREE) == {cls.__name__ for cls in ALL}
-    assert len(ALL) == 29
+    assert len(ALL) == 33
 
 
 @each_class

@@ -41,6 +41,7 @@ ONLY_IN = {
     "click": {"cli"},
     "rich": {"cli"},
     "prometheus_client": {"observability"},
+    "opentelemetry": {"observability"},
 }
 SANS_IO = {"protocol", "config", "events"}
 NO_IO = {"socket", "ssl", "select", "threading", "time", "subprocess", "http", "queue"}

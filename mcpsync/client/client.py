@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
@@ -26,9 +27,11 @@ from ..session.answers import (
 from ..session.base import ServerFacts
 from ..session.callbacks import MAX_ROUNDS, Callbacks, LoggingCallback, MessageHandler
 from ..session.opening import Opening
+from ..session.tracing import Peer, Tracing
 from ..version import __version__
 from .carriers import carrier_for
 from .core import SessionKeeper
+from .extensions import TASKS, Extensions, result_types_of, settings_of
 from .features import Features
 from .options import (
     CLOSE_TIMEOUT,
@@ -36,6 +39,7 @@ from .options import (
     CallOptions,
     checked_timeout,
 )
+from .tasks import ToolTasks
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -77,6 +81,10 @@ class Client(Features):
         list_roots_callback: Says which directories the server may look at.
         input_required_max_rounds: How often one request is sent again with what a modern server
             asked for; with 0 the call raises ``InputRequired`` and :meth:`resume` goes on.
+        extensions: What to offer servers besides the core protocol: ids and their settings, or
+            extensions such as :class:`TasksExtension` and those that :func:`advertise` returns.
+        tracing: What traces the requests, such as
+            :class:`mcpsync.observability.OpenTelemetryTracing`.
         limits: How much the server may send.
         server_name: What errors call the server; its URL or command by default.
 
@@ -106,6 +114,8 @@ class Client(Features):
         sampling_capabilities: types.SamplingCapability | None = None,
         list_roots_callback: ListRootsCallback | None = None,
         input_required_max_rounds: int = MAX_ROUNDS,
+        extensions: Extensions | None = None,
+        tracing: Tracing | None = None,
         limits: Limits | None = None,
         server_name: str | None = None,
     ) -> None:
@@ -138,16 +148,24 @@ class Client(Features):
             sampling_capabilities,
             list_roots_callback,
         )
+        self._extensions = settings_of(extensions)
+        if tracing is not None:
+            self._tracing, self._peer = tracing, _peer_of(config)
         callbacks = Callbacks(
             client_info or _introduction(),
             logging_callback,
             message_handler,
             log_level,
+            self._extensions,
+            result_types_of(self._extensions),
             answers=answers,
             max_rounds=_checked_rounds(input_required_max_rounds),
         )
         self._keeper = SessionKeeper(
             Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout
+        )
+        self._tool_tasks = ToolTasks(
+            self._keeper, TASKS in self._extensions, self._limits.max_pages
         )
 
     # -- the conversation -------------------------------------------------------------------------
@@ -240,6 +258,13 @@ def _checked_rounds(rounds: int) -> int:
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0:
         raise ConfigurationError(f"input_required_max_rounds is 0 or more, not {rounds!r}.")
     return rounds
+
+
+def _peer_of(config: ServerConfig) -> Peer:
+    if not isinstance(config, HttpServerConfig):
+        return Peer()
+    url = urlsplit(config.url)
+    return Peer("tcp", url.hostname, url.port or (443 if url.scheme == "https" else 80))
 
 
 def _introduction() -> types.Implementation:

@@ -79,6 +79,12 @@ class SessionKeeper:
         return None if session is None else session.era
 
     @property
+    def protocol_version(self) -> str | None:
+        """What was negotiated; None without a session."""
+        session = self._session
+        return None if session is None else session.protocol_version
+
+    @property
     def conversation(self) -> object | None:
         """What is another object once the server was begun with anew; None without a session."""
         session = self._session
@@ -128,6 +134,14 @@ class SessionKeeper:
     def answers(self) -> Answers:
         """How the server is answered."""
         return self._opening.callbacks.answers
+
+    def ask_behind(
+        self, method: str, params: Mapping[str, Any], headers: Mapping[str, str] | None
+    ) -> None:
+        """Make a request that nobody waits for, if there is a session to make it over."""
+        session = self._session
+        if session is not None and session.alive:
+            session.ask_behind(method, params, headers)
 
     def _request(
         self, session: ClientSession, method: str, params: Mapping[str, Any] | None, call: Call

@@ -13,6 +13,8 @@ from ..session.callbacks import ProgressCallback
 from .asking import Asking
 from .options import CallOptions
 from .resuming import inputs_of, resumption_of
+from .skills import Skills
+from .tasks import Tasks, ToolTasks
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 class Features(Asking):
     """Tools, resources, prompts and the rest of what a server may be asked."""
+
+    _tool_tasks: ToolTasks
 
     # -- tools --------------------------------------------------------------------------------
 
@@ -32,11 +36,13 @@ class Features(Asking):
         *,
         input_responses: Mapping[str, Any] | None = None,
         request_state: str | None = None,
+        task: bool | None = None,
         **options: Unpack[CallOptions],
     ) -> types.CallToolResult:
         """Call a tool, once.
 
         A tool that fails gives a result whose ``is_error`` is true; that is not an exception.
+        A call that the server carries out as a task is waited for like any other.
 
         Args:
             name: The tool.
@@ -46,9 +52,11 @@ class Features(Asking):
             input_responses: Answers to what a modern server wanted first, by its keys; see
                 :meth:`resume`, which makes this call.
             request_state: What it wanted back with them.
+            task: Whether to have it carried out as a task where the tool leaves that to us.
             options: See :class:`CallOptions`.
 
         Raises:
+            FeatureUnsupported: *task* is true, and the server or the tool has no tasks.
             MCPError: The server turned the call down, for instance because there is no such tool.
             ConnectionLost, RequestTimeout, RequestCancelled: ``maybe_executed`` says whether the
                 server may have run the tool.
@@ -59,7 +67,8 @@ class Features(Asking):
         if read_timeout_seconds is not None:
             options.setdefault("timeout", read_timeout_seconds)
         inputs = inputs_of(input_responses, request_state)
-        return self._call_tool(self._call(options, progress_callback), name, arguments, inputs)
+        call = self._call(options, progress_callback)
+        return self._call_tool(call, name, arguments, inputs, task)
 
     def _call_tool(
         self,
@@ -67,13 +76,34 @@ class Features(Asking):
         name: str,
         arguments: Mapping[str, Any] | None,
         inputs: Mapping[str, Any] | None = None,
+        task: bool | None = None,
     ) -> types.CallToolResult:
         from mcp_types import CallToolResult
 
         params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
         if inputs is not None:
             params.update(inputs)
-        return self._ask_in(call, "tools/call", params, CallToolResult, name)
+        tasks = self._tool_tasks
+        if not task and tasks.are_out_of_the_question:
+            return self._ask_in(call, "tools/call", params, CallToolResult, name)
+        return self._ask_in(
+            call,
+            "tools/call",
+            params,
+            CallToolResult,
+            name,
+            lambda request, _, __, call: tasks.call(request, params, call, task, self._answer),
+        )
+
+    @property
+    def tasks(self) -> Tasks:
+        """The tasks of the server, to be begun, asked after, waited for and cancelled."""
+        return Tasks(self._means, self._tool_tasks)
+
+    @property
+    def skills(self) -> Skills:
+        """The skills of the server, to be listed, and loaded once they are verified."""
+        return Skills(self._means)
 
     def list_tools(
         self, *, cursor: str | None = None, **options: Unpack[CallOptions]

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from .._runtime.clock import Clock
 from ..client import Client
+from ..client.asking import Through
 from ..client.options import CallOptions
 from ..config import ServerConfig, User
 from ..config.fingerprint import fingerprint as fingerprint_of
@@ -222,10 +223,11 @@ class Connection(Client):
         params: Mapping[str, Any] | None,
         model: type[M],
         tool_name: str | None,
+        through: Through | None = None,
     ) -> M:
         self._calls.append(None)
         try:
-            answer = super()._ask_in(call, method, params, model, tool_name)
+            answer = super()._ask_in(call, method, params, model, tool_name, through)
         except (ConnectError, ConnectionLost):
             self._heard_at = -math.inf  # it may be gone: whoever borrows it next asks
             raise

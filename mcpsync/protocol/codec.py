@@ -35,6 +35,14 @@ SAFE_METHODS: Final = frozenset(
         "prompts/get",
         "completion/complete",
         "logging/setLevel",
+        "tasks/get",
+        "tasks/list",
+        "tasks/result",
+        "tasks/update",  # what was answered already is ignored
+        "tasks/cancel",
+        "skills/list",
+        "skills/get",
+        "resources/directory/read",
     }
 )
 

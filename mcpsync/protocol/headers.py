@@ -21,7 +21,14 @@ POST_HEADERS: Final = {
     "Accept": "application/json, text/event-stream",
 }
 
-_NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAMED_BY = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z|\Z")
 _SCOPE = re.compile(r'(?:^|[\s,])scope=(?:"([^"]*)"|([^\s,]+))', re.IGNORECASE)
 _SENTINEL = re.compile(r"=\?base64\?.*\?=\Z", re.DOTALL)

@@ -40,11 +40,13 @@ class Call:
         scope: Its deadline, its cancellation, its headers.
         progress: Called with each progress notification of this call.
         meta: Put into ``params._meta``.
+        token: The progress token of an earlier request that this one is about.
     """
 
     scope: CallScope
     progress: ProgressCallback | None = None
     meta: Mapping[str, Any] | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,17 @@ class ClientSession(ABC):
     def facts(self, call: Call) -> ServerFacts:
         """Return what the server says of itself, asking if it was not asked yet."""
 
+    def ask_behind(
+        self, method: str, params: Mapping[str, Any], headers: Mapping[str, str] | None
+    ) -> None:
+        """Make a request that nobody waits for, on a thread of its own; its answer is nobody's."""
+        quiet = Call(CallScope(Deadline(COURTESY_TIMEOUT), headers=headers))
+
+        def ask() -> None:
+            self.request(method, params, quiet)
+
+        self._notice = _courier.run(ask)
+
     def close(self, deadline: Deadline) -> None:
         """End the conversation. Works twice, from any thread.
 
@@ -156,13 +169,13 @@ class ClientSession(ABC):
             given.deadline,
             given.cancel,
             given.headers,
-            dispatcher(self._callbacks, _token(params), call.progress),
+            dispatcher(self._callbacks, call.token or _token(params), call.progress),
             given.mirrored,
         )
         try:
             reply = self._transport.request(codec.request(request_id, method, params), scope)
         except (RequestTimeout, RequestCancelled) as error:
-            if error.maybe_executed:
+            if error.maybe_executed and not _is_about_a_task(method, params):
                 self._gave_up(method, request_id, error, scope)
             raise
         return codec.result_of(reply)
@@ -171,7 +184,7 @@ class ClientSession(ABC):
         self, params: Mapping[str, Any] | None, call: Call, request_id: int
     ) -> Mapping[str, Any] | None:
         meta: dict[str, Any] = dict(call.meta or {})
-        if call.progress is not None:
+        if call.progress is not None and call.token is None:
             meta.setdefault("progressToken", request_id)
         return {**(params or {}), "_meta": meta} if meta else params
 
@@ -187,6 +200,11 @@ class ClientSession(ABC):
         )
         quiet = CallScope(Deadline(COURTESY_TIMEOUT), headers=scope.headers)
         self._notice = _courier.run(lambda: self._transport.notify(message, quiet))
+
+
+def _is_about_a_task(method: str, params: Mapping[str, Any] | None) -> bool:
+    """Whether ``notifications/cancelled`` must not be used: a task has its own ``tasks/cancel``."""
+    return method.startswith("tasks/") or (params is not None and "task" in params)
 
 
 def _token(params: Mapping[str, Any] | None) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..protocol import codec
 from ..protocol.codec import Message
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mcp_types import Implementation, LoggingLevel, LoggingMessageNotificationParams
 
 logger = logging.getLogger(__name__)
+
+RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
 
 ProgressCallback: TypeAlias = Callable[[float, float | None, str | None], None]
 """Called with progress, total (if known) and message (if given)."""
@@ -77,7 +79,7 @@ def dispatcher(
             answered += 1
             if answered > MOST_QUESTIONS:
                 return _enough(message, answered)
-            return callbacks.answers.reply_to(message)
+            return _naming_the_task(message, callbacks.answers.reply_to(message))
         try:
             _notify(message, callbacks, token, progress)
         except Exception:
@@ -93,6 +95,16 @@ def _enough(message: Message, asked: int) -> Message:
         logger.warning("one call made the server ask over %d times", MOST_QUESTIONS)
     text = f"One call answers {MOST_QUESTIONS} requests"
     return codec.error_reply(message["id"], codec.INTERNAL_ERROR, text)
+
+
+def _naming_the_task(asked: Message, reply: Message) -> Message:
+    """Say in the answer which task the request was about, if it said so. (Requirements 4.6)"""
+    meta = codec.params_of(asked).get("_meta")
+    if not isinstance(meta, Mapping) or RELATED_TASK not in meta or "result" not in reply:
+        return reply
+    result = reply["result"]
+    related = {**(result.get("_meta") or {}), RELATED_TASK: meta[RELATED_TASK]}
+    return {**reply, "result": {**result, "_meta": related}}
 
 
 def _notify(

@@ -84,7 +84,8 @@ class ModernSession(ClientSession):
         result = self._asked(method, params, call)
         if result.get("resultType") == INPUT_REQUIRED:
             result = go_on(result, Asked(method, params or {}, call), self._asked, self._callbacks)
-        return _complete(result, self._callbacks.result_types)
+        known = self._callbacks.result_types if method == "tools/call" else ()
+        return _complete(result, known)
 
     def _asked(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         try:
@@ -105,7 +106,7 @@ class ModernSession(ClientSession):
         self, params: Mapping[str, Any] | None, call: Call, request_id: int
     ) -> Mapping[str, Any]:
         meta = {**self._defaults, **(call.meta or {}), **self._envelope}
-        if call.progress is not None:
+        if call.progress is not None and call.token is None:
             meta.setdefault("progressToken", request_id)
         return {**(params or {}), "_meta": meta}
 

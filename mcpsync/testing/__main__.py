@@ -29,6 +29,8 @@ def serve_http(arguments: argparse.Namespace) -> None:
         auth_token=arguments.auth_token,
         set_cookie=arguments.set_cookie,
         omit_result_type=arguments.omit_result_type,
+        tasks=arguments.tasks,
+        skills=arguments.skills,
         port=arguments.port,
     )
     for injection in arguments.faults:
@@ -71,6 +73,8 @@ def serve_stdio(arguments: argparse.Namespace) -> None:
         page_size=arguments.page_size,
         omit_result_type=arguments.omit_result_type,
         extra_tools=tools,
+        tasks=arguments.tasks,
+        skills=arguments.skills,
     )
     stdout = FileIO(sys.stdout.fileno(), "wb", closefd=False)
     server = StdioServer(options, plan, sys.stdin.buffer, stdout)

@@ -40,6 +40,8 @@ class Options:
     omit_result_type: bool = False
     extra_tools: tuple[JSONObject, ...] = ()
     transport: Literal["http", "sse"] = "http"
+    tasks: bool = False
+    skills: bool = False
 
 
 @dataclass(frozen=True, slots=True)

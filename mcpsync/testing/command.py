@@ -27,7 +27,11 @@ _DEFAULT_METHODS = {
 
 
 def stdio_command(
-    era: Era = "both", fault: Fault | str | Sequence[Fault | str] | None = None
+    era: Era = "both",
+    fault: Fault | str | Sequence[Fault | str] | None = None,
+    *,
+    tasks: bool = False,
+    skills: bool = False,
 ) -> list[str]:
     """Return the command that runs the test server over stdio with this Python.
 
@@ -35,9 +39,12 @@ def stdio_command(
         era: As for :class:`LocalServer`.
         fault: One or several faults, as ``Fault`` or as ``"name[:method[:times]]"``. Without a
             method it strikes where it makes sense (``tools/call`` mostly), without times always.
+        tasks: Offer tools that run as tasks.
+        skills: Offer skills.
     """
     faults = [fault] if isinstance(fault, str) else fault or []
     options = [part for name in faults for part in ("--fault", str(name))]
+    options += ["--tasks"] * tasks + ["--skills"] * skills
     return [sys.executable, "-m", "mcpsync.testing", "--stdio", "--era", era, *options]
 
 
@@ -65,6 +72,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fault", action="append", default=[], metavar="NAME[:METHOD[:TIMES]]")
     parser.add_argument("--page-size", type=int)
     parser.add_argument("--omit-result-type", action="store_true")
+    parser.add_argument("--tasks", action="store_true", help="offer tools that run as tasks")
+    parser.add_argument("--skills", action="store_true", help="offer skills")
     over_http = parser.add_argument_group("with --http")
     over_http.add_argument("--port", type=int, default=0)
     over_http.add_argument("--answer", choices=("json", "sse"), default="json")

@@ -32,6 +32,8 @@ from .jsonrpc import (
     JSONObject,
     RPCError,
 )
+from .skills import SKILLS_EXTENSION, SkillShelf
+from .tasks import TASK_TOOL_NAMES, TASK_TOOLS, TASKS_CAPABILITY, TASKS_EXTENSION, TaskStore
 from .tools import Tools
 
 _CACHEABLE = frozenset(
@@ -42,6 +44,8 @@ _CACHEABLE = frozenset(
         "resources/templates/list",
         "resources/read",
         "prompts/list",
+        "skills/list",
+        "skills/get",
     }
 )
 _CAPABILITIES: JSONObject = {
@@ -60,7 +64,10 @@ class Dispatcher:
 
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
-        self.tools = Tools((*TOOLS, *options.extra_tools), journal.add_execution)
+        own_tools = (*TOOLS, *(TASK_TOOLS if options.tasks else ()), *options.extra_tools)
+        self.tools = Tools(own_tools, journal.add_execution)
+        self.tasks = TaskStore(journal)
+        self.skills = SkillShelf()
         shared: dict[str, Handler] = {
             "tools/list": self._list_tools,
             "tools/call": self.tools.run,
@@ -76,12 +83,23 @@ class Dispatcher:
         self._handlers: dict[Era, dict[str, Handler]] = {
             "legacy": {
                 **shared,
-                "initialize": lambda call: _initialize(call, self._capabilities()),
+                "initialize": lambda call: _initialize(call, self._capabilities("legacy")),
                 "ping": lambda _: {},
                 "logging/setLevel": _set_level,
             },
-            "modern": {**shared, "server/discover": lambda _: _discover(self._capabilities())},
+            "modern": {
+                **shared,
+                "server/discover": lambda _: _discover(self._capabilities("modern")),
+            },
         }
+        if options.tasks:
+            self._handlers["legacy"] |= self.tasks.legacy_handlers()
+            self._handlers["modern"] |= self.tasks.modern_handlers()
+            for name in TASK_TOOL_NAMES:
+                self.tools.functions[name] = self.tasks.create
+        if options.skills:
+            for handlers in self._handlers.values():
+                handlers |= self.skills.handlers(self._page, handlers["resources/read"])
 
     def run(self, call: Call) -> JSONObject:
         """Carry out *call* and return its result, complete for its era.
@@ -103,16 +121,24 @@ class Dispatcher:
     def _modernise(self, method: str, result: JSONObject) -> JSONObject:
         result = {**result, "_meta": {META_SERVER_INFO: SERVER_INFO}}
         if not self._options.omit_result_type:
-            result["resultType"] = "complete"
+            result.setdefault("resultType", "complete")
         if method in _CACHEABLE:
             private = method == "resources/read"
             result |= {"ttlMs": 60_000, "cacheScope": "private" if private else "public"}
         return result
 
-    def _capabilities(self) -> JSONObject:
-        if self.tools.catalogue is not None:
-            return _CAPABILITIES
-        return {name: value for name, value in _CAPABILITIES.items() if name != "tools"}
+    def _capabilities(self, era: Era) -> JSONObject:
+        found = dict(_CAPABILITIES)
+        if self.tools.catalogue is None:
+            del found["tools"]
+        extensions: JSONObject = {}
+        if self._options.tasks and era == "legacy":
+            found["tasks"] = TASKS_CAPABILITY
+        elif self._options.tasks:
+            extensions[TASKS_EXTENSION] = {}
+        if self._options.skills:
+            extensions[SKILLS_EXTENSION] = {"directoryRead": True}
+        return {**found, "extensions": extensions} if extensions else found
 
     def _list_tools(self, call: Call) -> JSONObject:
         offered = self.tools.catalogue

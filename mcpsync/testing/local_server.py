@@ -17,7 +17,9 @@ from .endpoint import Endpoint
 from .faults import DEFAULT_SIZE, HTTP_FAULTS, Fault, FaultPlan, Injection
 from .journal import CancelledRequest, Journal, RecordedRequest
 from .jsonrpc import JSONObject
+from .skills import SkillShelf
 from .sse import STREAM_PATH
+from .tasks import TaskStore
 from .wire import BadRequest, Connection, PeerGone, build_response
 
 _logger = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class LocalServer:
         omit_result_type: Leave ``resultType`` out of modern results, as older servers do.
         transport: ``"http"``, or ``"sse"`` for HTTP+SSE of 2024-11-05 and nothing else. There an
             answer that goes wrong goes wrong on the stream.
+        tasks: Offer tools that run as tasks, in the form of each era.
+        skills: Offer skills.
         port: The port, or 0 for any free one.
 
     Lock: _lock guards _connections, _opened.
@@ -55,12 +59,23 @@ class LocalServer:
         set_cookie: str | None = None,
         omit_result_type: bool = False,
         transport: Literal["http", "sse"] = "http",
+        tasks: bool = False,
+        skills: bool = False,
         port: int = 0,
     ) -> None:
         self._journal = Journal()
         self._plan = FaultPlan()
         self._path = STREAM_PATH if transport == "sse" else "/mcp"
-        options = Options(era, answer, page_size, sessions, omit_result_type, transport=transport)
+        options = Options(
+            era,
+            answer,
+            page_size,
+            sessions,
+            omit_result_type,
+            transport=transport,
+            tasks=tasks,
+            skills=skills,
+        )
         self._endpoint = Endpoint(options, self._journal, self._plan)
         self._endpoint.auth_token = auth_token
         self._endpoint.set_cookie = set_cookie
@@ -193,6 +208,16 @@ class LocalServer:
     @tools.setter
     def tools(self, tools: Iterable[str | JSONObject] | None) -> None:
         self._endpoint.runner.dispatcher.tools.offer(tools)
+
+    @property
+    def tasks(self) -> TaskStore:
+        """The tasks there have been; they may be finished and forgotten by hand."""
+        return self._endpoint.runner.dispatcher.tasks
+
+    @property
+    def skills(self) -> SkillShelf:
+        """The skills it offers; they may be changed at any time, with or without saying so."""
+        return self._endpoint.runner.dispatcher.skills
 
     def announce_tools_changed(self, times: int = 1) -> None:
         """Have the next tool call send ``notifications/tools/list_changed`` before it is run.

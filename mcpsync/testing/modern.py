@@ -22,7 +22,14 @@ from .rejection import Rejection, reject
 from .runner import Runner
 from .sessions import Session
 
-NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED_BY = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 _BASE64 = re.compile(r"=\?base64\?(.*)\?=")
 
 

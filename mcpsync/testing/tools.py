@@ -71,7 +71,7 @@ class Tools:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.grandchild_pid: int | None = None
-        self._functions: dict[str, Callable[[Call, JSONObject], JSONObject]] = {
+        self.functions: dict[str, Callable[[Call, JSONObject], JSONObject]] = {
             "add": _add,
             "echo": _echo,
             "slow": _slow,
@@ -135,7 +135,7 @@ class Tools:
         if problem is not None:
             return text_result(f"Invalid arguments for tool {name}: {problem}", is_error=True)
         self._count(name)
-        return self._functions.get(name, _any)(call, arguments)
+        return self.functions.get(name, _any)(call, arguments)
 
     def _announce(self, call: Call) -> None:
         with self._lock:

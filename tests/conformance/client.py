@@ -70,6 +70,27 @@ def echo_the_schema(client: mcpsync.Client, context: Context) -> None:
     client.call_tool("json_schema_echo", {"schema": schemas["json_schema_2020_12_tool"]})
 
 
+@scenario("sep-2640-client-no-prefetch")
+def list_skills(client: mcpsync.Client, context: Context) -> None:
+    """List the skills, and load none."""
+    assert [skill.name for skill in client.skills.list()] == ["pdf-processing"]
+
+
+@scenario(
+    "sep-2640-client-verify-digest",
+    "sep-2640-client-verify-size",
+    "sep-2640-client-verify-frontmatter",
+)
+def load_a_forged_skill(client: mcpsync.Client, context: Context) -> None:
+    """Load a skill that is not what its entry says, and go on with its files if that works."""
+    (skill,) = client.skills.list()
+    try:
+        loaded = client.skills.load(skill)
+    except mcpsync.SkillInvalid:
+        return
+    loaded.read("references/FORMS.md")
+
+
 def mode_for(version: str) -> str:
     """The suite decides the era: a version before the modern one means `initialize`."""
     return "legacy" if version < FIRST_MODERN else "auto"

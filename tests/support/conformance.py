@@ -59,6 +59,10 @@ REQUIRED = [
     Run("json-schema-ref-no-deref", "2026-07-28"),
     Run("json-schema-2020-12-preservation", "2025-11-25"),
     Run("json-schema-2020-12-preservation", "2026-07-28"),
+    Run("sep-2640-client-no-prefetch"),  # an extension's: they are of no version
+    Run("sep-2640-client-verify-digest"),
+    Run("sep-2640-client-verify-size"),
+    Run("sep-2640-client-verify-frontmatter"),
 ]
 
 
