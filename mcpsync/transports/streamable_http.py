@@ -22,7 +22,7 @@ from ..errors import (
     RequestCancelled,
     RequestTimeout,
 )
-from ..http import HttpEndpoint, HttpResponse
+from ..http import HttpEndpoint, HttpResponse, Limits
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import challenged_scopes
@@ -125,7 +125,7 @@ class StreamableHTTP(ABC):
 
     def _from_events(self, message: Message, response: HttpResponse, scope: CallScope) -> Message:
         try:
-            for messages in _messages(response, self._endpoint.limits.max_line_bytes):
+            for messages in _messages(response, self._endpoint.limits):
                 reply = self._reply_among(messages, message, scope)
                 if reply is not None:
                     response.finish_soon()
@@ -156,6 +156,7 @@ class StreamableHTTP(ABC):
         return found
 
     def _hand_on(self, message: Message, scope: CallScope) -> None:
+        scope.deadline.check("waiting for the server to answer", maybe_executed=True)
         reply = scope.on_message(message)
         if reply is not None:
             self._reply(reply, scope)
@@ -219,9 +220,9 @@ def body_of(response: HttpResponse) -> bytes:
         return b""
 
 
-def _messages(response: HttpResponse, max_line_bytes: int) -> Iterator[list[Message]]:
+def _messages(response: HttpResponse, limits: Limits) -> Iterator[list[Message]]:
     """Yield the messages of each event; events without data only prime a stream. (H12)"""
-    decoder = SSEDecoder(max_line_bytes)
+    decoder = SSEDecoder(limits.max_line_bytes, limits.max_event_bytes)
     for chunk in response.chunks():
         for event in decoder.feed(chunk):
             if event.data and event.event == "message":
