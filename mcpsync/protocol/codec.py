@@ -60,6 +60,14 @@ _TURNED_DOWN = frozenset(
     }
 )
 
+_BOM = b"\xef\xbb\xbf"
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_number).decode  # Python alone takes NaN, Infinity
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
@@ -113,7 +121,7 @@ def decode(data: bytes | str) -> list[Message]:
         MessageInvalid: It is not JSON, or not JSON-RPC.
     """
     try:
-        value = json.loads(data)
+        value = _decode(data if isinstance(data, str) else data.removeprefix(_BOM).decode())
     except (ValueError, RecursionError) as error:
         raise MessageInvalid(f"the server sent something that is not JSON ({error}).") from error
     if type(value) is dict:

@@ -2,13 +2,15 @@
 
 ``sseclient`` is good at fields and weak at edges: it loses events that have no data (``retry:`` or
 ``id:`` alone), loses the first event after a byte order mark, dispatches an unfinished event at
-the end of the stream, and buffers without limit. So events are cut out here, and each is handed
-over whole, with one more ``data`` line that makes it count and is taken off again.
+the end of the stream, buffers without limit, and takes time that grows with the square of an
+event's lines. So events are cut out here, and each is handed over whole, or a long one in pieces,
+with one more ``data`` line that makes it count and is taken off again.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+from typing import Final, NamedTuple
 
 import sseclient
 
@@ -18,6 +20,10 @@ _BOM = b"\xef\xbb\xbf"
 _MARK = "\N{END OF TRANSMISSION}"
 _MARK_LINE = b"\ndata:" + _MARK.encode() + b"\n\n"
 _RETRY_DIGITS = 9  # more than a week in milliseconds; more digits are not a time
+_PIECE = 64  # lines of an event that sseclient is handed at a time
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+MAX_EVENT_LINES: Final = 100_000  # they take a tenth of a second
 
 
 class ServerSentEvent(NamedTuple):
@@ -34,10 +40,10 @@ class SSEDecoder:
 
     Args:
         max_line_bytes: A line longer than this is refused.
-        max_event_bytes: So is an event, however many lines it has; None for any length.
+        max_event_bytes: An event longer than this is refused, over or not.
     """
 
-    def __init__(self, max_line_bytes: int, max_event_bytes: int | None = None) -> None:
+    def __init__(self, max_line_bytes: int, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._limit = max_line_bytes
         self._event_limit = max_event_bytes
         self._buffer = bytearray()
@@ -50,7 +56,7 @@ class SSEDecoder:
         """Take *chunk* and return the events it completes.
 
         Raises:
-            ResponseTooLarge: A line, or an event, exceeds its limit.
+            ResponseTooLarge: A line or an event exceeds its limit.
             MessageInvalid: An event is not UTF-8.
         """
         buffer = self._buffer
@@ -64,19 +70,25 @@ class SSEDecoder:
         while (end := buffer.find(b"\n\n", max(begin, self._scanned))) >= 0:
             block = bytes(buffer[begin:end]).strip(b"\n")
             begin = self._scanned = end + 1
-            self._weigh(len(block))
             if block:
+                self._measure_event(len(block), block.count(b"\n"))
                 events.append(_parse(block))
         del buffer[:begin]
-        self._weigh(len(buffer))
         self._scanned = max(0, len(buffer) - 1)
+        self._measure_event(len(buffer) - buffer.startswith(b"\n") - buffer.endswith(b"\n"), 0)
         return events
 
-    def _weigh(self, length: int) -> None:
-        limit = self._event_limit
-        if limit is not None and length > limit:
+    def _measure_event(self, length: int, lines: int) -> None:
+        """Refuse an event that is too long; how often its last line has ended is no matter."""
+        if length > self._event_limit:
             raise ResponseTooLarge(
-                f"the server sent an event of more than {limit} bytes.", limit=limit
+                f"the server sent an event of more than {self._event_limit} bytes.",
+                limit=self._event_limit,
+            )
+        if lines >= MAX_EVENT_LINES:
+            raise ResponseTooLarge(
+                f"the server sent an event of more than {MAX_EVENT_LINES} lines.",
+                limit=self._event_limit,
             )
 
     def _measure(self, chunk: bytes) -> None:
@@ -115,6 +127,24 @@ class SSEDecoder:
 
 
 def _parse(block: bytes) -> ServerSentEvent:
+    if block.count(b"\n") <= _PIECE:
+        return _interpreted(block)
+    whole, data = ServerSentEvent("message", None, None, None), []
+    lines = iter(block.split(b"\n"))
+    while piece := list(itertools.islice(lines, _PIECE)):
+        part = _interpreted(b"\n".join([b"event: " + whole.event.encode(), *piece]))
+        if part.data is not None:
+            data.append(part.data)
+        whole = ServerSentEvent(
+            part.event,
+            None,
+            whole.id if part.id is None else part.id,
+            whole.retry if part.retry is None else part.retry,
+        )
+    return whole._replace(data="\n".join(data) if data else None)
+
+
+def _interpreted(block: bytes) -> ServerSentEvent:
     try:
         event = next(sseclient.SSEClient(iter([block + _MARK_LINE])).events())
     except UnicodeDecodeError as error:

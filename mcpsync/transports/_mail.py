@@ -25,7 +25,7 @@ from .base import CallScope
 logger = logging.getLogger(__name__)
 
 BACKLOG = 100  # notifications kept while nobody waits, for whoever calls next
-CROWD = 1000  # messages that may lie in front of one caller; what comes then is dropped
+INBOX = 1000  # messages that wait for a caller whose callbacks are slower than the server
 REPLY_TIMEOUT = 2.0  # seconds that answering the server may take while nobody waits
 
 
@@ -48,6 +48,7 @@ class Waiter:
     stopped: bool = False
     answering: bool = False  # a callback of his runs: he reads nothing now
     is_urgent: bool = False
+    dropped: int = 0
 
     def put(self, item: Message | MCPSyncError) -> None:
         """Put *item* where it is waited for."""
@@ -130,6 +131,7 @@ class Mail(ABC):
                 raise item
             if codec.is_reply(item):
                 return item
+            scope.deadline.check("waiting for the server to answer")  # a flood is no answer
             waiter.answering = True
             try:
                 reply = scope.on_message(item)
@@ -159,11 +161,21 @@ class Mail(ABC):
                     del self._waiters[waiter.request_id]  # what comes now is not for him
                 elif waiter is None and not codec.is_request(message):
                     self._backlog.append(message)
-        if waiter is not None and item is not None:
-            if codec.is_reply(message) or waiter.inbox.qsize() < CROWD:
-                waiter.put(item)
+        if waiter is not None and item is not None and not self._is_flooded(waiter, message):
+            waiter.put(item)
         elif codec.is_request(message):
             self._answer_alone(message)
+
+    def _is_flooded(self, waiter: Waiter, message: Message) -> bool:
+        """Whether so much waits there already that *message* is dropped; a reply never is."""
+        if codec.is_reply(message) or waiter.inbox.qsize() < INBOX:
+            return False
+        if not waiter.dropped:
+            logger.warning(
+                "[%s] sends faster than our callbacks take it; messages are dropped", self.label
+            )
+        waiter.dropped += 1
+        return True
 
     def end(self, error: MCPSyncError) -> None:
         """Be over because of *error*, the first of which counts, and tell everybody who waits."""

@@ -22,7 +22,7 @@ from ..errors import (
     RequestCancelled,
     RequestTimeout,
 )
-from ..http import HttpEndpoint, HttpResponse
+from ..http import HttpEndpoint, HttpResponse, Limits
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import challenged_scopes
@@ -142,7 +142,7 @@ class StreamableHTTP(ABC):
     ) -> Message | None:
         """Return the reply that a stream brings; None if it ends without."""
         try:
-            for messages in _messages(response, self._endpoint.limits.max_line_bytes, cursor):
+            for messages in _messages(response, self._endpoint.limits, cursor):
                 reply = self._reply_among(messages, message, scope)
                 if reply is not None:
                     response.finish_soon()
@@ -177,6 +177,7 @@ class StreamableHTTP(ABC):
         return found
 
     def _hand_on(self, message: Message, scope: CallScope) -> None:
+        scope.deadline.check("waiting for the server to answer", maybe_executed=True)
         reply = scope.on_message(message)
         if reply is not None:
             self._reply(reply, scope)
@@ -251,11 +252,9 @@ def _ended_early() -> ConnectionLost:
     )
 
 
-def _messages(
-    response: HttpResponse, max_line_bytes: int, cursor: Cursor
-) -> Iterator[list[Message]]:
+def _messages(response: HttpResponse, limits: Limits, cursor: Cursor) -> Iterator[list[Message]]:
     """Yield the messages of each event; events without data only prime a stream. (H12)"""
-    decoder = SSEDecoder(max_line_bytes)
+    decoder = SSEDecoder(limits.max_line_bytes, limits.max_event_bytes)
     for chunk in response.chunks():
         for event in decoder.feed(chunk):
             cursor.note(event)

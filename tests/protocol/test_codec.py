@@ -126,6 +126,10 @@ def test_a_message_is_taken_as_it_came(message):
     assert codec.decode(json.dumps(message)) == [message]
 
 
+def test_a_byte_order_mark_before_it_is_no_matter():
+    assert codec.decode(b"\xef\xbb\xbf" + in_json(REPLY)) == [REPLY]
+
+
 def test_a_batch_is_taken_in_its_order():
     assert codec.decode(in_json([PING, REPLY])) == [PING, REPLY]
 
@@ -142,6 +146,11 @@ def test_a_batch_is_taken_in_its_order():
         b'{"jsonrpc": "2.0", "id": 1, "result": {}',
         b'{"jsonrpc": "2.0", "id": 1, "result": {}} extra',
         b"\xff\xfe\xff",
+        b'{"jsonrpc": "2.0", "id": 1, "result": {"x": NaN}}',
+        b'{"jsonrpc": "2.0", "id": 1, "result": {"x": [Infinity]}}',
+        b'{"jsonrpc": "2.0", "id": 1, "result": {"x": -Infinity}}',
+        '{"jsonrpc": "2.0", "id": 1, "result": {}}'.encode("utf-16"),
+        b'{"jsonrpc": "2.0", "id": 1, "result": {"x": "\xed\xa0\x80"}}',
         b'"\xff"',
         b"\0",
         b"{'jsonrpc': '2.0'}",

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpsync.errors import MessageInvalid, ResponseTooLarge
-from mcpsync.protocol.sse import ServerSentEvent, SSEDecoder
+from mcpsync.protocol.sse import MAX_EVENT_BYTES, MAX_EVENT_LINES, ServerSentEvent, SSEDecoder
 
 LIMIT = 1000
 
 
-def decode(*chunks, limit=LIMIT):
+def decode(*chunks, limit=LIMIT, event_limit=MAX_EVENT_BYTES):
     """The events in *chunks*."""
-    decoder = SSEDecoder(limit)
+    decoder = SSEDecoder(limit, event_limit)
     return [event for chunk in chunks for event in decoder.feed(chunk)]
 
 
@@ -169,6 +169,38 @@ def test_the_limit_is_for_a_line_and_not_for_an_event_or_a_chunk():
     lines = b"data: " + b"x" * 14 + b"\n"
     assert decode(lines * 50 + b"\n", limit=20) == [message("\n".join(["x" * 14] * 50))]
     assert len(decode((lines + b"\n") * 50, limit=20)) == 50
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n", b"\r\r", b"\r\n\r\n"])
+@pytest.mark.parametrize("before", [b"", b"\n", b"\r\n\r\n", b"data: ok\n\n"])
+def test_an_event_beyond_its_limit_is_refused_over_or_not(before, end):
+    with pytest.raises(ResponseTooLarge, match="an event of more than 40 bytes") as caught:
+        decode(before + b"data: 1\n" * 5 + b"x" + end, limit=20, event_limit=40)
+    assert caught.value.limit == 40
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_an_event_as_long_as_its_limit_is_taken(end):
+    stream = (b"data: 1\n" * 5 + b"x" + end) * 3
+    assert decode(stream, limit=20, event_limit=41) == [message("\n".join("11111"))] * 3
+
+
+def test_an_event_of_too_many_lines_is_refused():
+    with pytest.raises(ResponseTooLarge, match="lines"):
+        decode(b"data\n" * (MAX_EVENT_LINES + 1) + b"\n")
+    (event,) = decode(b"data\n" * MAX_EVENT_LINES + b"\n")
+    assert event.data == "\n" * (MAX_EVENT_LINES - 1)
+
+
+def test_lines_of_a_long_event_are_put_together_as_those_of_a_short_one_are():
+    """A long event goes to sseclient in pieces, for its time grows with the square of the lines."""
+    block = b"id: 1\nevent: a\n: x\ndata: b\nfeff\n" * 100 + b"retry: 5\n" + b"data:\n" * 100
+    expected = message("\n".join(["b"] * 100 + [""] * 100), "a", "1", 5)
+    assert decode(block + b"\n") == [expected]
+    named = b"event:  two words \n" + b"data: x\n" * 100
+    assert decode(named + b"\n")[0].event == " two words "
+    assert decode(named + b"event:\n\n")[0].event == "message"
+    assert decode(b":\n" * 100 + b"\n") == [message(None)]
 
 
 # -- cutting ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 import mcpsync
 from support.counterparts import Counterpart, Kind, http_server
+from support.matrix import TABLE
 from support.processes import ServerProcess
 
 ServerFor = Callable[[Kind], ServerProcess]
@@ -17,6 +18,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.real)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of servers and steps."""
+    if lines := TABLE.lines():
+        terminalreporter.section("servers that somebody else wrote")
+        for line in lines:
+            terminalreporter.write_line(line.rstrip())
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +45,15 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFor]:
 
 
 @pytest.fixture(scope="session")
-def counterpart(kind: Kind, _servers: ServerFor) -> Counterpart:
+def counterpart(
+    kind: Kind, _servers: ServerFor, tmp_path_factory: pytest.TempPathFactory
+) -> Counterpart:
     """A server that other tests use too; over stdio every client starts its own."""
-    return Counterpart(kind, _servers(kind) if kind.transport != "stdio" else None)
+    folder = None
+    if kind.family == "filesystem":
+        folder = tmp_path_factory.mktemp("files")
+        (folder / "notes.txt").write_text("remember the milk\n", encoding="utf-8")
+    return Counterpart(kind, _servers(kind) if kind.transport != "stdio" else None, folder)
 
 
 @pytest.fixture(scope="session")

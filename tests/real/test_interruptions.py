@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,54 +16,8 @@ SOON = 5.0  # what "at once" may take on a busy machine
 
 
 def assert_works(client, words):
-    result = client.call_tool(words.add, {"a": 1, "b": 2}, timeout=20)
-    assert "3" in result.content[0].text
-
-
-@kinds()
-def test_a_call_ends_at_its_timeout_and_the_client_still_works(counterpart):
-    name, arguments = counterpart.words.slow
-    with counterpart.client() as client:
-        client.connect()
-        started = time.monotonic()
-        with pytest.raises(mcpsync.RequestTimeout) as caught:
-            client.call_tool(name, arguments(LONG, "timeout"), timeout=0.5)
-        assert 0.5 <= time.monotonic() - started < 0.5 + SOON
-        assert caught.value.maybe_executed
-        assert caught.value.tool_name == name
-        assert_works(client, counterpart.words)
-
-
-@kinds(notifies=True)
-def test_progress_does_not_move_the_timeout(counterpart):
-    name, arguments = counterpart.words.slow
-    with counterpart.client() as client:
-        client.connect()
-        started = time.monotonic()
-        with pytest.raises(mcpsync.RequestTimeout):
-            client.call_tool(
-                name, arguments(LONG, "progress"), timeout=1.0, progress_callback=lambda *_: None
-            )
-        assert time.monotonic() - started < 1.0 + SOON
-
-
-@kinds(notifies=True)
-def test_another_thread_cancels_a_call_and_the_client_still_works(counterpart):
-    name, arguments = counterpart.words.slow
-    cancel, running = mcpsync.Cancellation(), threading.Event()
-    with counterpart.client() as client, ThreadPoolExecutor(1) as pool:
-        call = pool.submit(
-            client.call_tool,
-            name,
-            arguments(LONG, "cancel"),
-            cancel=cancel,
-            progress_callback=lambda *_: running.set(),
-        )
-        assert running.wait(20)
-        cancel.cancel("the user has left")
-        with pytest.raises(mcpsync.RequestCancelled):
-            call.result(SOON)
-        assert_works(client, counterpart.words)
+    name, arguments, expected = words.call
+    assert client.call_tool(name, arguments, timeout=20).content[0].text == expected
 
 
 @kinds("sdk1-http-stateless-json")
@@ -78,18 +31,6 @@ def test_a_call_that_has_no_stream_is_cancelled_too(counterpart):
         cancel.cancel()
         with pytest.raises(mcpsync.RequestCancelled):
             call.result(SOON)
-        assert_works(client, counterpart.words)
-
-
-@kinds()
-def test_a_call_that_was_cancelled_beforehand_is_not_sent(counterpart):
-    cancel = mcpsync.Cancellation()
-    cancel.cancel()
-    with counterpart.client() as client:
-        client.connect()
-        with pytest.raises(mcpsync.RequestCancelled) as caught:
-            client.call_tool(counterpart.words.add, {"a": 1, "b": 2}, cancel=cancel)
-        assert not caught.value.maybe_executed
         assert_works(client, counterpart.words)
 
 

