@@ -29,6 +29,7 @@ def serve_http(arguments: argparse.Namespace) -> None:
         auth_token=arguments.auth_token,
         set_cookie=arguments.set_cookie,
         omit_result_type=arguments.omit_result_type,
+        asks=arguments.asks,
         port=arguments.port,
     )
     for injection in arguments.faults:
@@ -71,6 +72,7 @@ def serve_stdio(arguments: argparse.Namespace) -> None:
         page_size=arguments.page_size,
         omit_result_type=arguments.omit_result_type,
         extra_tools=tools,
+        asks=arguments.asks,
     )
     stdout = FileIO(sys.stdout.fileno(), "wb", closefd=False)
     server = StdioServer(options, plan, sys.stdin.buffer, stdout)

@@ -39,6 +39,7 @@ class Options:
     sessions: bool = True
     omit_result_type: bool = False
     extra_tools: tuple[JSONObject, ...] = ()
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,10 @@ _DEFAULT_METHODS = {
 
 
 def stdio_command(
-    era: Era = "both", fault: Fault | str | Sequence[Fault | str] | None = None
+    era: Era = "both",
+    fault: Fault | str | Sequence[Fault | str] | None = None,
+    *,
+    asks: bool = False,
 ) -> list[str]:
     """Return the command that runs the test server over stdio with this Python.
 
@@ -35,9 +38,11 @@ def stdio_command(
         era: As for :class:`LocalServer`.
         fault: One or several faults, as ``Fault`` or as ``"name[:method[:times]]"``. Without a
             method it strikes where it makes sense (``tools/call`` mostly), without times always.
+        asks: As for :class:`LocalServer`.
     """
     faults = [fault] if isinstance(fault, str) else fault or []
     options = [part for name in faults for part in ("--fault", str(name))]
+    options += ["--asks"] * asks
     return [sys.executable, "-m", "mcpsync.testing", "--stdio", "--era", era, *options]
 
 
@@ -65,6 +70,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fault", action="append", default=[], metavar="NAME[:METHOD[:TIMES]]")
     parser.add_argument("--page-size", type=int)
     parser.add_argument("--omit-result-type", action="store_true")
+    parser.add_argument("--asks", action="store_true", help="have tools that ask the client")
     over_http = parser.add_argument_group("with --http")
     over_http.add_argument("--port", type=int, default=0)
     over_http.add_argument("--answer", choices=("json", "sse"), default="json")

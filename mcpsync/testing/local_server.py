@@ -36,6 +36,7 @@ class LocalServer:
         auth_token: The bearer token that clients must send, else 401; may be changed later.
         set_cookie: ``name=value``, set for clients that do not send it; ``{n}`` in it counts them.
         omit_result_type: Leave ``resultType`` out of modern results, as older servers do.
+        asks: Whether it has the tools, the prompt and the resource that ask the client something.
         port: The port, or 0 for any free one.
 
     Lock: _lock guards _connections, _opened.
@@ -51,11 +52,12 @@ class LocalServer:
         auth_token: str | None = None,
         set_cookie: str | None = None,
         omit_result_type: bool = False,
+        asks: bool = False,
         port: int = 0,
     ) -> None:
         self._journal = Journal()
         self._plan = FaultPlan()
-        options = Options(era, answer, page_size, sessions, omit_result_type)
+        options = Options(era, answer, page_size, sessions, omit_result_type, asks=asks)
         self._endpoint = Endpoint(options, self._journal, self._plan)
         self._endpoint.auth_token = auth_token
         self._endpoint.set_cookie = set_cookie
