@@ -18,7 +18,9 @@ from ._runtime.locks import new_lock
 from .client.options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
+    AnsweringOptions,
     CallOptions,
+    checked_answering,
     checked_timeout,
     scope_of,
 )
@@ -37,6 +39,7 @@ from .connections.discovery import Discovery, Holder, ToolDiscovery
 from .connections.disposal import Lease
 from .connections.options import ManagerOptions
 from .connections.request_scope import table_of_a_request
+from .connections.resuming import Resuming
 from .connections.routing import Router
 from .errors import ConfigurationError, MCPSyncError
 from .events import CallFinished, Event, EventSink, SweepFinished
@@ -54,7 +57,7 @@ logger = logging.getLogger(__name__)
 IDLE_TIMEOUT = 900.0
 
 
-class MCPManager:
+class MCPManager(Resuming):
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
@@ -74,6 +77,7 @@ class MCPManager:
         session: A ``requests.Session`` to take proxies, TLS settings and headers from.
         limits: How much a server may send.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
+        answering: What servers are answered with; see :class:`AnsweringOptions`.
 
     Raises:
         ConfigurationError: A configuration is wrong; the server is named.
@@ -95,6 +99,7 @@ class MCPManager:
         session: Session | None = None,
         limits: Limits | None = None,
         clock: Clock | None = None,
+        **answering: Unpack[AnsweringOptions],
     ) -> None:
         self._timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
         self._clock = clock = clock if clock is not None else SystemClock()
@@ -115,6 +120,7 @@ class MCPManager:
             backoff=connect_backoff,
             trust=trust_timeout,
             on_notification=self._catalogues.notified,
+            answering=checked_answering(answering),
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(

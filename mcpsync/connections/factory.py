@@ -15,6 +15,7 @@ from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from ..client.carriers import settings_for
+from ..client.options import AnsweringOptions
 from ..config import HttpServerConfig, ServerConfig
 from ..config.fingerprint import fingerprint
 from ..errors import (
@@ -123,6 +124,7 @@ class ConnectionFactory:
         backoff: Seconds before the second attempt; the third waits twice as long.
         trust: Seconds for which a server that answered is believed to be there.
         on_notification: Called with a connection and each notification that comes over it.
+        answering: What every connection answers its server with: keywords of ``Client``.
         random: Returns a number from 0 to 1, for the jitter.
     """
 
@@ -139,6 +141,7 @@ class ConnectionFactory:
         backoff: float = BACKOFF,
         trust: float = TRUST,
         on_notification: Notified | None = None,
+        answering: AnsweringOptions | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._clock = clock
@@ -151,6 +154,7 @@ class ConnectionFactory:
         self._backoff = backoff
         self._trust = trust
         self._on_notification = on_notification
+        self._answering: AnsweringOptions = {} if answering is None else answering
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
         self._at_fork = after_fork_in_child(breaker.forget)
@@ -282,6 +286,7 @@ class ConnectionFactory:
             session=self._settings_of(key.server_name, config, options),
             limits=self._limits,
             on_notification=self._on_notification,
+            **self._answering,
         )
         try:
             connection.connect(timeout=limit.deadline, cancel=scope.cancel, headers=scope.headers)
