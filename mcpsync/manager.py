@@ -19,7 +19,9 @@ from .client.extensions import Extensions
 from .client.options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
+    AnsweringOptions,
     CallOptions,
+    checked_answering,
     checked_timeout,
     scope_of,
 )
@@ -38,6 +40,7 @@ from .connections.discovery import Discovery, Holder, ToolDiscovery
 from .connections.disposal import Lease
 from .connections.options import ManagerOptions
 from .connections.request_scope import table_of_a_request
+from .connections.resuming import Resuming
 from .connections.routing import Router
 from .errors import ConfigurationError, MCPSyncError
 from .events import CallFinished, Event, EventSink, SweepFinished
@@ -56,7 +59,7 @@ logger = logging.getLogger(__name__)
 IDLE_TIMEOUT = 900.0
 
 
-class MCPManager:
+class MCPManager(Resuming):
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
@@ -77,6 +80,7 @@ class MCPManager:
         limits: How much a server may send.
         extensions, tracing: As :class:`~mcpsync.Client` has them.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
+        answering: What servers are answered with; see :class:`AnsweringOptions`.
 
     Raises:
         ConfigurationError: A configuration is wrong; the server is named.
@@ -100,6 +104,7 @@ class MCPManager:
         extensions: Extensions | None = None,
         tracing: Tracing | None = None,
         clock: Clock | None = None,
+        **answering: Unpack[AnsweringOptions],
     ) -> None:
         self._timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
         self._clock = clock = clock if clock is not None else SystemClock()
@@ -120,7 +125,11 @@ class MCPManager:
             backoff=connect_backoff,
             trust=trust_timeout,
             on_notification=self._catalogues.notified,
-            client_options={"extensions": extensions, "tracing": tracing},
+            client_options={
+                "extensions": extensions,
+                "tracing": tracing,
+                **checked_answering(answering),
+            },
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(

@@ -37,6 +37,7 @@ from .options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
     CallOptions,
+    checked_answering,
     checked_timeout,
 )
 from .tasks import ToolTasks
@@ -139,6 +140,14 @@ class Client(Features):
         except ConfigurationError as error:
             error.with_context(server_name=self.server_name)
             raise
+        checked_answering(
+            {
+                "elicitation_callback": elicitation_callback,
+                "sampling_callback": sampling_callback,
+                "list_roots_callback": list_roots_callback,
+                "input_required_max_rounds": input_required_max_rounds,
+            }
+        )
         answers = Answers(
             self.server_name,
             self.user_id,
@@ -159,7 +168,7 @@ class Client(Features):
             self._extensions,
             result_types_of(self._extensions),
             answers=answers,
-            max_rounds=_checked_rounds(input_required_max_rounds),
+            max_rounds=input_required_max_rounds,
         )
         self._keeper = SessionKeeper(
             Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout
@@ -252,12 +261,6 @@ def _config_of(server: str | ServerConfig) -> ServerConfig:
         "a server is a URL, a StdioServerParameters or a server configuration, "
         f"not {type(server).__name__}."
     )
-
-
-def _checked_rounds(rounds: int) -> int:
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0:
-        raise ConfigurationError(f"input_required_max_rounds is 0 or more, not {rounds!r}.")
-    return rounds
 
 
 def _peer_of(config: ServerConfig) -> Peer:

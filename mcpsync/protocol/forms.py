@@ -63,7 +63,7 @@ def _wrong_string(field: Schema, value: Any) -> str | None:
     if wrong is not None:
         return wrong
     shape = _SHAPES.get(str(field.get("format")))
-    return None if shape is None or shape(value) else f"must be a {field['format']}"
+    return None if shape is None or shape(value) else f"must have the format {field['format']}"
 
 
 def _wrong_number(field: Schema, value: Any) -> str | None:

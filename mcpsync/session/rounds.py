@@ -116,7 +116,8 @@ def _answered(
         for key, request in wanted.requests.items():
             given[key] = answers.answer(str(request["method"]), _params_of(request), key)
     except Refusal as refusal:
-        text = f"the server wants something of the user first, and got no answer: {refusal.text}."
+        why = refusal.text.rstrip(".")
+        text = f"the server wants something of the user first, and got no answer: {why}."
         raise _required(text, asked, result, given) from refusal.__cause__
     return given
 

@@ -42,6 +42,7 @@ class Options:
     transport: Literal["http", "sse"] = "http"
     tasks: bool = False
     skills: bool = False
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class LocalServer:
             answer that goes wrong goes wrong on the stream.
         tasks: Offer tools that run as tasks, in the form of each era.
         skills: Offer skills.
+        asks: Whether it has the tools, the prompt and the resource that ask the client something.
         port: The port, or 0 for any free one.
 
     Lock: _lock guards _connections, _opened.
@@ -61,6 +62,7 @@ class LocalServer:
         transport: Literal["http", "sse"] = "http",
         tasks: bool = False,
         skills: bool = False,
+        asks: bool = False,
         port: int = 0,
     ) -> None:
         self._journal = Journal()
@@ -75,6 +77,7 @@ class LocalServer:
             transport=transport,
             tasks=tasks,
             skills=skills,
+            asks=asks,
         )
         self._endpoint = Endpoint(options, self._journal, self._plan)
         self._endpoint.auth_token = auth_token
