@@ -97,7 +97,7 @@ class HttpSseTransport:
         finally:
             watch.end()
         self._mail.begin(stream, scope.headers)
-        self._finalizer = weakref.finalize(self, stream.response.cut)
+        self._finalizer = weakref.finalize(self, _end_forgotten, stream.response, os.getpid())
         self._finalizer.atexit = False
         start_thread("sse", self._mail.read)
 
@@ -332,3 +332,12 @@ class _StreamMail(Mail):
         super().forget(error)
         if self._stream is not None:
             self._stream.response.forget()
+
+
+def _end_forgotten(response: HttpResponse, process: int) -> None:
+    """End the stream of a transport that nobody closed, and with it the thread that reads.
+
+    Not in a forked child that collects it before it could forget it: the stream is its parent's.
+    """
+    if os.getpid() == process:
+        response.cut()

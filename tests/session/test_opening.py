@@ -13,6 +13,7 @@ from mcpsync import (
     MCPError,
     MCPSyncError,
     RateLimited,
+    RefusedError,
     UnsupportedProtocolVersion,
 )
 from mcpsync.protocol.negotiation import LEGACY, Verdict
@@ -21,7 +22,7 @@ from mcpsync.session import opening
 from mcpsync.session.opening import Eras, eras
 from mcpsync.testing import Fault, LocalServer
 from support.processes import free_port
-from transports.door import BUDGET, LONG
+from transports.door import BUDGET, LONG, SOON, within
 from transports.peer import (
     DISCOVERED,
     INITIALIZED,
@@ -29,8 +30,11 @@ from transports.peer import (
     Reply,
     ScriptedMCP,
     error,
+    event,
     result,
+    stream,
 )
+from transports.sse_peer import TAKEN, ScriptedSSE
 
 MODERN = "2026-07-28"
 PAGE = b"<!doctype html><title>Not here</title>"
@@ -470,3 +474,112 @@ def test_a_server_known_to_be_legacy_that_asks_for_patience_is_not_probed():
         with Client(server.url) as client, pytest.raises(RateLimited):
             client.connect()
         assert [r.rpc_method for r in list(server.requests)[before:]] == ["initialize"]
+
+
+# -- HTTP+SSE (N4) -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found", "405 Method Not Allowed"])
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_where_initialize_is_refused_http_sse_is_tried_on_the_same_url(status, mode):
+    refused = Reply(PAGE, status, "text/html")
+    with ScriptedSSE(refusal=refused) as server, Client(server.url, mode=mode) as client:
+        assert client.call_tool("add").content
+    asked = [(r.rpc or r.method) for r in server.requests if r.target == "/sse"]
+    assert asked == ["server/discover"] * (mode == "auto") + ["initialize", "GET"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 406, 429, 500, 503])
+def test_other_refusals_of_initialize_are_not_taken_for_http_sse(status):
+    with ScriptedMCP(initialize=Reply(b"", f"{status} No", "")) as server:
+        with Client(server.url, mode="legacy") as client, pytest.raises(MCPSyncError):
+            client.connect()
+        assert "GET" not in server.methods
+
+
+@pytest.mark.parametrize("code", [-32020, -32021, -32022])
+def test_a_modern_error_is_not_taken_for_http_sse(code):
+    with ScriptedMCP(initialize=refusal(code, request_id=1)) as server:
+        with Client(server.url, mode="legacy") as client, pytest.raises(MCPError):
+            client.connect()
+        assert "GET" not in server.methods
+
+
+NO_STREAMS = {
+    "405": Reply(b"", "405 Method Not Allowed", ""),
+    "404": Reply(PAGE, "404 Not Found", "text/html"),
+    "page": Reply(PAGE, "200 OK", "text/html"),
+    "500": Reply(b"", "500 Oh", ""),
+    "other stream": stream(event({"jsonrpc": "2.0", "method": "notifications/x"})),
+    "empty stream": stream(),
+}
+
+
+@pytest.mark.parametrize("found", NO_STREAMS.values(), ids=NO_STREAMS)
+def test_without_such_a_stream_the_first_error_is_what_the_caller_gets(found):
+    first = Reply(b"no", "400 Bad Request", "text/plain")
+    with ScriptedMCP(server__discover=first, initialize=first, GET=found) as server:
+        with Client(server.url) as client, pytest.raises(HTTPStatusError) as caught:
+            client.connect()
+        assert caught.value.status == 400
+        assert server.methods == ["server/discover", "initialize", "GET"]
+
+
+def test_a_stream_that_says_nothing_is_not_waited_for_to_the_end(monkeypatch):
+    monkeypatch.setattr(opening, "STREAM_PATIENCE", BUDGET)
+    with ScriptedSSE(endpoint=None) as server, Client(server.url) as client:
+        with within(BUDGET, BUDGET + SOON), pytest.raises(HTTPStatusError) as caught:
+            client.connect(timeout=LONG)
+        assert caught.value.status == 405
+
+
+def test_a_stream_that_leads_to_another_origin_is_refused_in_the_fallback_as_well():
+    with ScriptedSSE(endpoint="http://localhost:1/message") as server:
+        with Client(server.url) as client, pytest.raises(RefusedError):
+            client.connect()
+        assert server.methods == ["server/discover", "initialize", "GET"]
+
+
+def test_http_sse_is_remembered_for_the_url_and_says_nothing_of_the_origin():
+    with ScriptedSSE() as server:
+        with Client(server.url) as client:
+            client.connect()
+        before = len(server.requests)
+        with Client(server.url) as client:
+            assert client.call_tool("add").content
+        assert server.methods[before:] == [
+            "GET",
+            "initialize",
+            "notifications/initialized",
+            "tools/call",
+        ]
+        with Client(server.modern_url) as client:
+            assert client.protocol_version == MODERN
+
+
+def test_http_sse_is_found_beside_a_modern_endpoint_of_the_same_origin():
+    with ScriptedSSE() as server:
+        with Client(server.modern_url) as client:
+            assert client.protocol_version == MODERN
+            client.call_tool("add")
+        with Client(server.url) as client:
+            assert client.call_tool("add").content
+            assert client.protocol_version == "2025-11-25"
+        before = len(server.requests)
+        with Client(server.url) as client:
+            client.connect()
+        assert server.methods[before] == "GET"
+
+
+def test_a_url_that_speaks_streamable_http_by_now_is_noticed():
+    with ScriptedSSE() as server:
+        with Client(server.url) as client:
+            client.connect()
+        server.opening = Reply(b"", "405 Method Not Allowed", "")
+        server.refusal = lambda r: result(r, INITIALIZED) if "id" in r.json else TAKEN
+        with Client(server.url) as client:
+            assert client.protocol_version == "2025-11-25"
+        before = len(server.requests)
+        with Client(server.url) as client:
+            client.connect()
+        assert "GET" not in server.methods[before:]
