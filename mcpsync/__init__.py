@@ -26,6 +26,7 @@ from .errors import (
     InputRequired,
     InsufficientScope,
     LimitExceeded,
+    ListenNotSupported,
     MCPError,
     MCPSyncError,
     MessageInvalid,
@@ -40,6 +41,7 @@ from .errors import (
     ServerExited,
     ServerNotFound,
     SessionExpired,
+    SubscriptionLost,
     TransportError,
     UnsupportedProtocolVersion,
 )
@@ -51,6 +53,14 @@ if TYPE_CHECKING:
     from ._runtime.cancel import Cancellation
     from .auth import BearerAuth
     from .client import Client
+    from .client.changes import (
+        Gap,
+        PromptsListChanged,
+        ResourcesListChanged,
+        ResourceUpdated,
+        ToolsListChanged,
+    )
+    from .client.subscriptions import Subscription
     from .config import HttpServerConfig, ServerConfig, User
     from .config import StdioServerConfig as StdioServerParameters
     from .connections import RequestScope
@@ -104,6 +114,14 @@ __all__ = [
     "errors",
     "events",
     "format_tool_content",
+    "Gap",
+    "ListenNotSupported",
+    "PromptsListChanged",
+    "ResourcesListChanged",
+    "ResourceUpdated",
+    "ToolsListChanged",
+    "Subscription",
+    "SubscriptionLost",
 ]
 
 _LAZY = {
@@ -118,6 +136,12 @@ _LAZY = {
     "ServerConfig": ("config", "ServerConfig"),
     "StdioServerParameters": ("config", "StdioServerConfig"),
     "ToolDiscovery": ("connections.discovery", "ToolDiscovery"),
+    "Gap": ("client.changes", "Gap"),
+    "PromptsListChanged": ("client.changes", "PromptsListChanged"),
+    "ResourceUpdated": ("client.changes", "ResourceUpdated"),
+    "ResourcesListChanged": ("client.changes", "ResourcesListChanged"),
+    "ToolsListChanged": ("client.changes", "ToolsListChanged"),
+    "Subscription": ("client.subscriptions", "Subscription"),
     "User": ("config", "User"),
     "format_tool_content": ("parsers", "format_tool_content"),
 }

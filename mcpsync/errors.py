@@ -9,6 +9,7 @@
     │   └── ServerNotFound                      no server of that name is configured
     ├── RefusedError                            our own policy said no; nothing was sent
     │   └── CircuitOpen                         it failed too often  .retry_after (seconds)
+    ├── ListenNotSupported                      the server does not tell what changes there
     ├── AuthError                               the server would not let us in
     │   ├── AuthorizationRequired               401           .authorization_url .challenge
     │   └── InsufficientScope                   403           .required_scopes
@@ -20,6 +21,7 @@
     │   ├── HTTPStatusError                     .status
     │   │   └── RateLimited                     429           .retry_after (seconds)
     │   ├── SessionExpired                      the server forgot our session, twice
+    │   ├── SubscriptionLost                    a stream of changes is cut, again and again
     │   └── ServerExited                        a stdio server ended  .returncode .stderr_tail
     ├── ProtocolError                           the server broke the rules
     │   ├── MessageInvalid
@@ -158,6 +160,10 @@ class CircuitOpen(RefusedError):
     retry_after: float | None = None
 
 
+class ListenNotSupported(MCPSyncError):
+    """The server does not tell by itself what changes there; calls are not affected."""
+
+
 class AuthError(MCPSyncError):
     """The server, or its authorization server, would not let us in."""
 
@@ -236,6 +242,15 @@ class SessionExpired(TransportError):
     """The server no longer knows our session.
 
     Its request was not run, unless the session went while the answer was under way.
+    """
+
+    retryable = True
+
+
+class SubscriptionLost(TransportError):
+    """A stream of changes was cut, and beginning it anew came to nothing.
+
+    What changed since is not known: whoever listens again fetches everything again.
     """
 
     retryable = True

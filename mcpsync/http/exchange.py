@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 
 from .._runtime.deadline import Deadline
@@ -28,6 +29,7 @@ class Exchange:
         "connected",
         "deadline",
         "held",
+        "only_look",
         "reused",
         "saw_end",
     )
@@ -40,6 +42,7 @@ class Exchange:
         self.connected = False
         self.reused = False
         self.saw_end = False  # the other side has ended the connection
+        self.only_look = False  # at what was read already, and not ask the socket for more
         self.held: list[bytes] | None = None  # what goes out in one piece with what follows
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -56,6 +59,11 @@ class Exchange:
         """Let go of the socket: it is about to serve somebody else, or is closed."""
         with self._lock:
             self._socket = None
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket, for whoever waits until it has something to say."""
+        return self._socket
 
     def abort(self, error: MCPSyncError) -> None:
         """Call the exchange off: whoever waits for its socket wakes up. *error* says why."""
@@ -74,6 +82,8 @@ class Exchange:
         """
         if self.aborted_by is not None:
             raise OSError("called off")
+        if self.only_look:
+            raise BlockingIOError(errno.EAGAIN, "only looking")
         remaining = self.deadline.wait_time()
         if remaining is not None and remaining <= 0.0:
             raise TimeoutError("the deadline has passed")

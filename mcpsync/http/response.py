@@ -11,8 +11,7 @@ from urllib3 import BaseHTTPResponse
 from ..errors import ResponseTooLarge
 from .exchange import Exchange
 from .failures import EXPECTED, explain
-
-CHUNK = 65536
+from .lasting import CHUNK, LastingBody
 
 
 class HttpResponse:
@@ -104,6 +103,10 @@ class HttpResponse:
                 rest -= len(chunk)
         except EXPECTED:  # it did not come, or not whole: the socket is not kept
             return
+
+    def lasting(self) -> LastingBody:
+        """Return the body as one that has no end in sight; the caller closes that instead."""
+        return LastingBody(self._raw, self._exchange, self._host, self.close)
 
     def _believed(self, data: bytes) -> bytes:
         """Return *data*, unless the socket was cut under it: then it looks like a good end."""

@@ -34,10 +34,12 @@ class SSEDecoder:
 
     Args:
         max_line_bytes: A line longer than this is refused.
+        max_event_bytes: So is an event longer than this; None where the whole stream is limited.
     """
 
-    def __init__(self, max_line_bytes: int) -> None:
+    def __init__(self, max_line_bytes: int, max_event_bytes: int | None = None) -> None:
         self._limit = max_line_bytes
+        self._event_limit = max_event_bytes
         self._buffer = bytearray()
         self._scanned = 0
         self._line_length = 0  # of the line under way
@@ -48,7 +50,7 @@ class SSEDecoder:
         """Take *chunk* and return the events it completes.
 
         Raises:
-            ResponseTooLarge: A line exceeds the limit.
+            ResponseTooLarge: A line or an event exceeds the limit.
             MessageInvalid: An event is not UTF-8.
         """
         buffer = self._buffer
@@ -66,6 +68,11 @@ class SSEDecoder:
                 events.append(_parse(block))
         del buffer[:begin]
         self._scanned = max(0, len(buffer) - 1)
+        if self._event_limit is not None and len(buffer) > self._event_limit:
+            raise ResponseTooLarge(
+                f"the server sent an event of more than {self._event_limit} bytes.",
+                limit=self._event_limit,
+            )
         return events
 
     def _measure(self, chunk: bytes) -> None:
