@@ -39,6 +39,8 @@ class Options:
     sessions: bool = True
     omit_result_type: bool = False
     extra_tools: tuple[JSONObject, ...] = ()
+    streams: bool = True
+    retry: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

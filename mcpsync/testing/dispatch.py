@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from .announcing import Announcer
 from .call import Call, Options
 from .catalogue import (
     COMPLETIONS,
@@ -46,8 +47,8 @@ _CACHEABLE = frozenset(
 )
 _CAPABILITIES: JSONObject = {
     "tools": {"listChanged": True},
-    "resources": {},
-    "prompts": {},
+    "resources": {"listChanged": True, "subscribe": True},
+    "prompts": {"listChanged": True},
     "completions": {},
     "logging": {},
 }
@@ -60,7 +61,10 @@ class Dispatcher:
 
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
-        self.tools = Tools((*TOOLS, *options.extra_tools), journal.add_execution)
+        self.announcer = Announcer(journal.note_change)
+        self.tools = Tools(
+            (*TOOLS, *options.extra_tools), journal.add_execution, self.announcer.announce
+        )
         shared: dict[str, Handler] = {
             "tools/list": self._list_tools,
             "tools/call": self.tools.run,
@@ -79,6 +83,10 @@ class Dispatcher:
                 "initialize": lambda call: _initialize(call, self._capabilities()),
                 "ping": lambda _: {},
                 "logging/setLevel": _set_level,
+                "resources/subscribe": lambda call: _subscribe(call, call.session.subscribed.add),
+                "resources/unsubscribe": lambda call: _subscribe(
+                    call, call.session.subscribed.discard
+                ),
             },
             "modern": {**shared, "server/discover": lambda _: _discover(self._capabilities())},
         }
@@ -176,6 +184,14 @@ def _set_level(call: Call) -> JSONObject:
     if level not in LOG_LEVELS:
         raise RPCError(INVALID_PARAMS, f"Invalid log level: {level}")
     call.session.log_level = str(level)
+    return {}
+
+
+def _subscribe(call: Call, change: Callable[[str], None]) -> JSONObject:
+    uri = call.params.get("uri")
+    if not isinstance(uri, str):
+        raise RPCError(INVALID_PARAMS, "Invalid params: uri must be a string")
+    change(uri)
     return {}
 
 

@@ -37,6 +37,10 @@ class LocalServer:
         set_cookie: ``name=value``, set for clients that do not send it; ``{n}`` in it counts them.
         omit_result_type: Leave ``resultType`` out of modern results, as older servers do.
         port: The port, or 0 for any free one.
+        streams: Whether it tells those who listen what changed: by a stream that legacy clients
+            GET, and by ``subscriptions/listen``.
+        retry: Seconds after which legacy clients are to ask for the rest of a stream; with it all
+            streams of that era can be gone on with. See :meth:`cut_answers`.
 
     Lock: _lock guards _connections, _opened.
     """
@@ -52,10 +56,14 @@ class LocalServer:
         set_cookie: str | None = None,
         omit_result_type: bool = False,
         port: int = 0,
+        streams: bool = True,
+        retry: float | None = None,
     ) -> None:
         self._journal = Journal()
         self._plan = FaultPlan()
-        options = Options(era, answer, page_size, sessions, omit_result_type)
+        options = Options(
+            era, answer, page_size, sessions, omit_result_type, streams=streams, retry=retry
+        )
         self._endpoint = Endpoint(options, self._journal, self._plan)
         self._endpoint.auth_token = auth_token
         self._endpoint.set_cookie = set_cookie
@@ -196,6 +204,34 @@ class LocalServer:
             times: How many of them, one after the other.
         """
         self._endpoint.runner.dispatcher.tools.announce_change(times)
+
+    def announce(
+        self, what: Literal["tools", "prompts", "resources", "resource"], uri: str | None = None
+    ) -> None:
+        """Tell everybody who listens for it that something changed.
+
+        Args:
+            what: Which list, or ``"resource"`` for one resource.
+            uri: Which resource.
+        """
+        self._endpoint.listening.announcer.announce(what, uri)
+
+    def cut_streams(self) -> None:
+        """Cut every stream that somebody listens to."""
+        self._endpoint.listening.cut()
+
+    def end_streams(self) -> None:
+        """End every stream that somebody listens to, in good order."""
+        self._endpoint.listening.end()
+
+    def cut_answers(self, times: int = 1) -> None:
+        """With *retry*: end the streams of so many answers early; the rest is to be had by GET."""
+        self._endpoint.listening.cut_answers(times)
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams somebody listens to."""
+        return self._endpoint.listening.open_streams
 
     def inject(
         self,

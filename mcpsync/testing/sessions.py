@@ -18,6 +18,7 @@ class Session:
     Attributes:
         id: None where the conversation has no session id.
         log_level: The least severe level that the client wants to hear.
+        subscribed: The resources of whose changes it wants to hear.
     """
 
     id: str | None = None
@@ -25,6 +26,7 @@ class Session:
     initialized: bool = False
     log_level: str = "debug"
     seen_ids: set[RequestId] = field(default_factory=set)
+    subscribed: set[str] = field(default_factory=set)
 
     def is_new_id(self, request_id: RequestId) -> bool:
         """Note *request_id*; say whether it is the first time."""
