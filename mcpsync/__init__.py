@@ -27,6 +27,7 @@ from .errors import (
     InputRequired,
     InsufficientScope,
     LimitExceeded,
+    ListenNotSupported,
     MCPError,
     MCPSyncError,
     MessageInvalid,
@@ -43,6 +44,7 @@ from .errors import (
     SessionExpired,
     SkillInvalid,
     StructuredContentInvalid,
+    SubscriptionLost,
     TaskCancelled,
     TransportError,
     UnsupportedProtocolVersion,
@@ -57,8 +59,16 @@ if TYPE_CHECKING:
     from .auth import BearerAuth
     from .client import Client
     from .client.caching import CacheConfig
+    from .client.changes import (
+        Gap,
+        PromptsListChanged,
+        ResourcesListChanged,
+        ResourceUpdated,
+        ToolsListChanged,
+    )
     from .client.extensions import ClientExtension, TasksExtension, advertise
     from .client.skills import Skill
+    from .client.subscriptions import Subscription
     from .config import HttpServerConfig, ServerConfig, User
     from .config import StdioServerConfig as StdioServerParameters
     from .connections import RequestScope
@@ -128,6 +138,14 @@ __all__ = [
     "errors",
     "events",
     "format_tool_content",
+    "Gap",
+    "ListenNotSupported",
+    "PromptsListChanged",
+    "ResourcesListChanged",
+    "ResourceUpdated",
+    "ToolsListChanged",
+    "Subscription",
+    "SubscriptionLost",
 ]
 
 _LAZY = {
@@ -148,6 +166,12 @@ _LAZY = {
     "Task": ("session.tasks", "Task"),
     "TasksExtension": ("client.extensions", "TasksExtension"),
     "ToolDiscovery": ("connections.discovery", "ToolDiscovery"),
+    "Gap": ("client.changes", "Gap"),
+    "PromptsListChanged": ("client.changes", "PromptsListChanged"),
+    "ResourceUpdated": ("client.changes", "ResourceUpdated"),
+    "ResourcesListChanged": ("client.changes", "ResourcesListChanged"),
+    "ToolsListChanged": ("client.changes", "ToolsListChanged"),
+    "Subscription": ("client.subscriptions", "Subscription"),
     "User": ("config", "User"),
     "accept_defaults": ("session.answers", "accept_defaults"),
     "answer_later": ("session.answers", "answer_later"),

@@ -10,6 +10,7 @@
     ├── RefusedError                            our own policy said no; nothing was sent
     │   ├── CircuitOpen                         it failed too often  .retry_after (seconds)
     │   └── FeatureUnsupported                  the server does not offer that  .feature
+    ├── ListenNotSupported                      the server does not tell what changes there
     ├── AuthError                               the server would not let us in
     │   ├── AuthorizationRequired               401           .authorization_url .challenge
     │   └── InsufficientScope                   403           .required_scopes
@@ -21,6 +22,7 @@
     │   ├── HTTPStatusError                     .status
     │   │   └── RateLimited                     429           .retry_after (seconds)
     │   ├── SessionExpired                      the server forgot our session, twice
+    │   ├── SubscriptionLost                    a stream of changes is cut, again and again
     │   └── ServerExited                        a stdio server ended  .returncode .stderr_tail
     ├── ProtocolError                           the server broke the rules
     │   ├── MessageInvalid
@@ -176,6 +178,10 @@ class FeatureUnsupported(RefusedError):
     feature: str = ""
 
 
+class ListenNotSupported(MCPSyncError):
+    """The server does not tell by itself what changes there; calls are not affected."""
+
+
 class AuthError(MCPSyncError):
     """The server, or its authorization server, would not let us in."""
 
@@ -254,6 +260,15 @@ class SessionExpired(TransportError):
     """The server no longer knows our session.
 
     Its request was not run, unless the session went while the answer was under way.
+    """
+
+    retryable = True
+
+
+class SubscriptionLost(TransportError):
+    """A stream of changes was cut, and beginning it anew came to nothing.
+
+    What changed since is not known: whoever listens again fetches everything again.
     """
 
     retryable = True

@@ -141,7 +141,7 @@ def _run_periodically(
         del periodic, work
 
 
-Errand: TypeAlias = tuple[Callable[[], None], threading.Event]
+Errand: TypeAlias = tuple[Callable[[], object], threading.Event]
 
 
 class Courier:
@@ -160,7 +160,7 @@ class Courier:
         self._capacity = capacity
         self._thread_alive = False
 
-    def run(self, errand: Callable[[], None]) -> threading.Event:
+    def run(self, errand: Callable[[], object]) -> threading.Event:
         """Have *errand* run soon, on another thread; its errors are logged at debug.
 
         Returns what is set when it has been run; of one that was dropped, never.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,10 +26,12 @@ from ..errors import (
 )
 from ..protocol.codec import METHOD_NOT_FOUND
 from ..protocol.lifecycle import State, Step, after
+from ..protocol.listening import Wanted
 from ..protocol.negotiation import MODERN_EVIDENCE
 from ..protocol.versions import Era
 from ..session.answers import Answers
 from ..session.base import Call, ClientSession
+from ..session.listening import Listener
 from ..session.opening import Opening, eras
 from ..transports.base import CallScope
 from .options import CLOSE_TIMEOUT
@@ -159,6 +162,13 @@ class SessionKeeper:
             return other.request(method, params, call)
         self._assumed = False
         return result
+
+    def listen(self, wanted: Wanted, call: Call, after: Listener | None = None) -> Listener:
+        """Begin to hear what the server says by itself; see :meth:`ClientSession.listen`."""
+        if self._assumed:  # a request that may be repeated finds out
+            with contextlib.suppress(MCPError, HTTPStatusError):
+                self.request("server/discover", None, call)
+        return self.session(call).listen(wanted, call, after)
 
     def close(self, deadline: Deadline) -> None:
         """Close the session; what waits ends with ``ConnectionClosed``. Works twice."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import BaseModel
 
 from ..errors import ConfigurationError, InputRequired, MCPSyncError
+from ..protocol.listening import Wanted
 from ..session.base import Call
 from ..session.callbacks import ProgressCallback
 from .asking import Asking
@@ -18,6 +19,8 @@ from .tasks import Tasks, ToolTasks
 
 if TYPE_CHECKING:
     import mcp_types as types
+
+    from .subscriptions import Subscription
 
 
 class Features(Asking):
@@ -171,6 +174,58 @@ class Features(Asking):
         if inputs is not None:
             params.update(inputs)
         return self._ask("resources/read", params, ReadResourceResult, options)
+
+    def subscribe_resource(self, uri: str, **options: Unpack[CallOptions]) -> types.EmptyResult:
+        """Ask a legacy server to tell when the resource *uri* changes.
+
+        It tells whoever listens, or the ``message_handler`` during a call. :meth:`listen` does
+        this by itself, in both eras.
+        """
+        from mcp_types import EmptyResult
+
+        return self._ask("resources/subscribe", {"uri": str(uri)}, EmptyResult, options)
+
+    def unsubscribe_resource(self, uri: str, **options: Unpack[CallOptions]) -> types.EmptyResult:
+        """Undo :meth:`subscribe_resource`."""
+        from mcp_types import EmptyResult
+
+        return self._ask("resources/unsubscribe", {"uri": str(uri)}, EmptyResult, options)
+
+    # -- hearing of changes ---------------------------------------------------------------------
+
+    def listen(
+        self,
+        *,
+        tools_list_changed: bool = False,
+        prompts_list_changed: bool = False,
+        resources_list_changed: bool = False,
+        resource_subscriptions: Sequence[str] = (),
+        **options: Unpack[CallOptions],
+    ) -> Subscription:
+        """Begin to hear of changes; ``with client.listen(…) as changes: for change in changes``.
+
+        Args:
+            tools_list_changed: Whether there are other tools.
+            prompts_list_changed: Whether there are other prompts.
+            resources_list_changed: Whether there are other resources.
+            resource_subscriptions: The resources whose changes are of interest.
+            options: See :class:`CallOptions`. *timeout* is for beginning, *cancel* ends it all.
+
+        Raises:
+            ListenNotSupported: The server tells nothing by itself.
+            ConfigurationError: There is nothing to listen to.
+            MCPSyncError: It could not be begun.
+        """
+        from .subscriptions import Subscription
+
+        wanted = Wanted(
+            tools_list_changed,
+            prompts_list_changed,
+            resources_list_changed,
+            resource_subscriptions,
+        )
+        names = {"server_name": self.server_name, "user_id": self.user_id}
+        return Subscription(self._keeper, wanted, self._call(options), names)
 
     # -- prompts, completion, the rest --------------------------------------------------------
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Callable
+from typing import TypeAlias
 
 from .._runtime.deadline import Deadline
 from .._runtime.locks import new_lock
 from ..errors import ConnectionLost, MCPSyncError, RequestCancelled
+
+Socket: TypeAlias = socket.socket
 
 
 class Exchange:
@@ -30,6 +34,7 @@ class Exchange:
         "deadline",
         "gives_up",
         "held",
+        "only_look",
         "reused",
         "saw_end",
     )
@@ -43,6 +48,7 @@ class Exchange:
         self.reused = False
         self.saw_end = False  # the other side has ended the connection
         self.gives_up: Callable[[], bool] | None = None  # no answer is waited for any longer
+        self.only_look = False  # at what was read already, and not ask the socket for more
         self.held: list[bytes] | None = None  # what goes out in one piece with what follows
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -59,6 +65,11 @@ class Exchange:
         """Let go of the socket: it is about to serve somebody else, or is closed."""
         with self._lock:
             self._socket = None
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket, for whoever waits until it has something to say."""
+        return self._socket
 
     def abort(self, error: MCPSyncError) -> None:
         """Call the exchange off: whoever waits for its socket wakes up. *error* says why."""
@@ -87,7 +98,7 @@ class Exchange:
         if sock is not None:
             shut_down(sock)
 
-    def give_up_socket(self) -> socket.socket | None:
+    def give_up_socket(self) -> Socket | None:
         """Return the socket, and have none any more; for a forked child, which has one thread."""
         self._lock = new_lock("Exchange")
         sock, self._socket = self._socket, None
@@ -102,6 +113,8 @@ class Exchange:
         """
         if self.aborted_by is not None:
             raise OSError("called off")
+        if self.only_look:
+            raise BlockingIOError(errno.EAGAIN, "only looking")
         remaining = self.deadline.wait_time()
         if remaining is not None and remaining <= 0.0:
             raise TimeoutError("the deadline has passed")

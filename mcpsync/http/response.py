@@ -13,9 +13,8 @@ from .._runtime.deadline import Deadline
 from ..errors import ResponseTooLarge
 from .exchange import Exchange
 from .failures import EXPECTED, explain
+from .lasting import CHUNK, LastingBody
 from .sockets import let_go
-
-CHUNK = 65536
 
 
 class HttpResponse:
@@ -125,6 +124,10 @@ class HttpResponse:
         sock = self._exchange.give_up_socket()
         if sock is not None:
             let_go(sock)
+
+    def lasting(self) -> LastingBody:
+        """Return the body as one that has no end in sight; the caller closes that instead."""
+        return LastingBody(self._raw, self._exchange, self._host, self.close)
 
     def _believed(self, data: bytes) -> bytes:
         """Return *data*, unless the socket was cut under it: then it looks like a good end."""

@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,11 @@ from .._runtime.threads import Courier
 from ..errors import ConnectionLost, RequestCancelled, RequestTimeout
 from ..protocol import codec
 from ..protocol.codec import Message
+from ..protocol.listening import Wanted
 from ..protocol.versions import Era
 from ..transports.base import CallScope, Transport
 from .callbacks import Callbacks, ProgressCallback, dispatcher
+from .listening import Listener
 
 if TYPE_CHECKING:
     from mcp_types import Implementation, ServerCapabilities
@@ -131,6 +133,20 @@ class ClientSession(ABC):
 
         self._notice = _courier.run(ask)
 
+    @abstractmethod
+    def listen(self, wanted: Wanted, call: Call, after: Listener | None = None) -> Listener:
+        """Begin to hear what the server says by itself.
+
+        Args:
+            wanted: What of it.
+            call: Its deadline is for the beginning, its cancellation for all of it.
+            after: What was cut, to be gone on with if the server allows.
+
+        Raises:
+            ListenNotSupported: It says nothing by itself.
+            MCPSyncError: It could not be begun.
+        """
+
     def close(self, deadline: Deadline) -> None:
         """End the conversation. Works twice, from any thread.
 
@@ -199,7 +215,11 @@ class ClientSession(ABC):
             "notifications/cancelled", {"requestId": request_id, "reason": reason}
         )
         quiet = CallScope(Deadline(COURTESY_TIMEOUT), headers=scope.headers)
-        self._notice = _courier.run(lambda: self._transport.notify(message, quiet))
+        self._soon(lambda: self._transport.notify(message, quiet))
+
+    def _soon(self, errand: Callable[[], object]) -> None:
+        """Tell the server something on a thread of its own; closing waits for it a little."""
+        self._notice = _courier.run(errand)
 
 
 def _is_about_a_task(method: str, params: Mapping[str, Any] | None) -> bool:

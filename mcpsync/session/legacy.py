@@ -12,15 +12,16 @@ from ..protocol import codec
 from ..protocol.negotiation import supported_versions, unsupported
 from ..protocol.versions import LATEST_LEGACY, LEGACY_VERSIONS, Era
 from ..transports.base import LegacyTransport
-from .base import Call, ClientSession, ServerFacts
+from .base import Call, ServerFacts
 from .callbacks import Callbacks
+from .legacy_listening import LegacyHearing
 from .visits import url_elicitation_required, was_visited
 from .wire import validated
 
 logger = logging.getLogger(__name__)
 
 
-class LegacySession(ClientSession):
+class LegacySession(LegacyHearing):
     """A conversation that begins with a handshake, and begins anew when the server forgot it."""
 
     era = Era.LEGACY

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from ..errors import MCPError, MessageInvalid
+from ..errors import MCPError, MessageInvalid, RequestCancelled
 from ..protocol import codec
 from ..protocol.headers import VERSION_KEY
+from ..protocol.listening import LISTEN, Wanted
 from ..protocol.negotiation import supported_versions, unsupported
+from ..protocol.resumption import Cursor
 from ..protocol.versions import LATEST_MODERN, MODERN_VERSIONS, Era, latest_mutual
 from ..transports.base import CallScope, ModernTransport
 from .base import Call, ClientSession, ServerFacts
-from .callbacks import Callbacks
+from .callbacks import Callbacks, dispatcher
+from .listening import Listener, ModernListener, begin, never
 from .rounds import INPUT_REQUIRED, Asked, go_on
 from .wire import validated
 
@@ -101,6 +104,40 @@ class ModernSession(ClientSession):
                 raise unsupported(supported) from error
             self._speak(version)
             return self._exchange(method, params, call)
+
+    def listen(self, wanted: Wanted, call: Call, after: Listener | None = None) -> ModernListener:
+        """Ask to be told what changes. There is no going on after a cut. (Requirements 5.5)"""
+        try:
+            return self._listen(wanted, call)
+        except MCPError as error:
+            if error.code != codec.UNSUPPORTED_VERSION:
+                raise
+        self.discover(call)  # speaks a version that the server names
+        return self._listen(wanted, call)
+
+    def _listen(self, wanted: Wanted, call: Call) -> ModernListener:
+        number, scope = next(self._ids), call.scope
+        params = self._with_meta({"notifications": wanted.as_filter()}, call, number)
+        message = codec.request(number, LISTEN, params)
+        stream = begin(self._transport, message, scope, Cursor())
+        over = RequestCancelled("nobody listens any more.", reason="closed")
+        listener = ModernListener(
+            stream,
+            dispatcher(self._callbacks, None, None),
+            number,
+            lambda: self._gave_up(LISTEN, number, over, scope),
+        )
+        try:
+            listener.begin(scope.deadline)
+        except MCPError as error:
+            listener.close()
+            if error.code == codec.METHOD_NOT_FOUND:
+                raise never(error) from error
+            raise
+        except BaseException:
+            listener.close()
+            raise
+        return listener
 
     def _with_meta(
         self, params: Mapping[str, Any] | None, call: Call, request_id: int

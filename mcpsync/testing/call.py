@@ -43,6 +43,8 @@ class Options:
     tasks: bool = False
     skills: bool = False
     asks: bool = False
+    streams: bool = True
+    retry: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from .announcing import Announcer
 from .asking import Asker, InputNeeded, Refused
 from .call import Call, Options
 from .catalogue import (
@@ -53,8 +54,8 @@ _CACHEABLE = frozenset(
 )
 _CAPABILITIES: JSONObject = {
     "tools": {"listChanged": True},
-    "resources": {},
-    "prompts": {},
+    "resources": {"listChanged": True, "subscribe": True},
+    "prompts": {"listChanged": True},
     "completions": {},
     "logging": {},
 }
@@ -67,6 +68,7 @@ class Dispatcher:
 
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
+        self.announcer = Announcer(journal.note_change)
         self.tasks = TaskStore(journal)
         self.skills = SkillShelf()
         asking = ASKING_TOOLS if options.asks else ()
@@ -76,6 +78,7 @@ class Dispatcher:
             (*TOOLS, *tasks, *asking, *options.extra_tools),
             journal.add_execution,
             questioner.tools,
+            self.announcer.announce,
         )
         resources = (*RESOURCES, ASKING_RESOURCE) if options.asks else RESOURCES
         prompts = (*PROMPTS, ASKING_PROMPT) if options.asks else PROMPTS
@@ -97,6 +100,10 @@ class Dispatcher:
                 "initialize": lambda call: _initialize(call, self._capabilities("legacy")),
                 "ping": lambda _: {},
                 "logging/setLevel": _set_level,
+                "resources/subscribe": lambda call: _subscribe(call, call.session.subscribed.add),
+                "resources/unsubscribe": lambda call: _subscribe(
+                    call, call.session.subscribed.discard
+                ),
             },
             "modern": {
                 **shared,
@@ -227,6 +234,14 @@ def _set_level(call: Call) -> JSONObject:
     if level not in LOG_LEVELS:
         raise RPCError(INVALID_PARAMS, f"Invalid log level: {level}")
     call.session.log_level = str(level)
+    return {}
+
+
+def _subscribe(call: Call, change: Callable[[str], None]) -> JSONObject:
+    uri = call.params.get("uri")
+    if not isinstance(uri, str):
+        raise RPCError(INVALID_PARAMS, "Invalid params: uri must be a string")
+    change(uri)
     return {}
 
 

@@ -21,9 +21,10 @@ from .jsonrpc import (
     meta_of,
 )
 from .legacy import LegacyHTTP
+from .listening import Listening
 from .modern import ModernHTTP
 from .rejection import Rejection, check_headers
-from .responder import Responder
+from .responder import SSE_TYPE, Responder
 from .runner import Runner
 from .sse import SseHTTP
 from .wire import Connection, HTTPRequest, PeerGone
@@ -45,8 +46,11 @@ class Endpoint:
         self._plan = plan
         self._cookies = itertools.count(1)
         self.runner = Runner(Dispatcher(options, journal), journal)
-        self.legacy = LegacyHTTP(journal, self.runner, has_sessions=options.sessions)
-        self.modern = ModernHTTP(journal, self.runner)
+        self.listening = Listening(self.runner.dispatcher.announcer, options.retry)
+        self.legacy = LegacyHTTP(
+            journal, self.runner, self.listening, has_sessions=options.sessions
+        )
+        self.modern = ModernHTTP(journal, self.runner, self.listening if options.streams else None)
         self.sse = SseHTTP(journal, plan, self.runner, self.legacy.sessions)
         self.auth_token: str | None = None
         self.set_cookie: str | None = None
@@ -136,11 +140,17 @@ class Endpoint:
         method = exchange.request.method
         if method == "POST":
             self._post(exchange)
+        elif method == "GET" and self._offers_stream(exchange.request):
+            self.legacy.get(exchange)
         elif method == "DELETE" and self._options.era != "modern":
             self.legacy.delete(exchange)
         else:
             exchange.responder.headers.append(("Allow", "POST"))
             exchange.finish(405, None)
+
+    def _offers_stream(self, request: HTTPRequest) -> bool:
+        takes = SSE_TYPE in request.headers.get("accept", "")
+        return takes and self._options.streams and self._options.era != "modern"
 
     def _is_authorised(self, request: HTTPRequest) -> bool:
         expected = self.auth_token

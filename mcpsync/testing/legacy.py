@@ -12,6 +12,7 @@ from .jsonrpc import (
     JSONObject,
     kind_of,
 )
+from .listening import Listening
 from .rejection import check_legacy_version, reject
 from .runner import Runner
 from .sessions import Session, Sessions
@@ -27,9 +28,12 @@ class LegacyHTTP:
         has_sessions: Whether the handshake opens a session; otherwise every request stands alone.
     """
 
-    def __init__(self, journal: Journal, runner: Runner, *, has_sessions: bool) -> None:
+    def __init__(
+        self, journal: Journal, runner: Runner, listening: Listening, *, has_sessions: bool
+    ) -> None:
         self._journal = journal
         self._runner = runner
+        self._listening = listening
         self._has_sessions = has_sessions
         self.sessions = Sessions()
 
@@ -53,6 +57,14 @@ class LegacyHTTP:
             self._notice(session, message)
         exchange.finish(202, None)
 
+    def get(self, exchange: Exchange) -> None:
+        """Serve a stream of what the server says by itself, or the rest of an answer.
+
+        Raises:
+            Rejection: There is no such session, or it has a stream already.
+        """
+        self._listening.get(exchange, self._session_of(exchange.request.headers))
+
     def delete(self, exchange: Exchange) -> None:
         """End the session that the request names.
 
@@ -66,6 +78,7 @@ class LegacyHTTP:
         session_id = self._session_of(exchange.request.headers).id
         assert session_id is not None
         self.sessions.forget(session_id)
+        self._listening.forget(session_id)
         self._journal.add_deleted(session_id)
         exchange.finish(200, None)
 
@@ -115,6 +128,7 @@ class LegacyHTTP:
             text = f"Invalid Request: {method} before notifications/initialized"
             self._journal.add_violation(text)
             raise reject(400, INVALID_REQUEST, text)
+        self._listening.store_answer(exchange, session)
         self._runner.run(exchange, "legacy", session, message)
 
     def _notice(self, session: Session, message: JSONObject) -> None:

@@ -45,6 +45,10 @@ class LocalServer:
         skills: Offer skills.
         asks: Whether it has the tools, the prompt and the resource that ask the client something.
         port: The port, or 0 for any free one.
+        streams: Whether it tells those who listen what changed: by a stream that legacy clients
+            GET, and by ``subscriptions/listen``.
+        retry: Seconds after which legacy clients are to ask for the rest of a stream; with it all
+            streams of that era can be gone on with. See :meth:`cut_answers`.
 
     Lock: _lock guards _connections, _opened.
     """
@@ -64,6 +68,8 @@ class LocalServer:
         skills: bool = False,
         asks: bool = False,
         port: int = 0,
+        streams: bool = True,
+        retry: float | None = None,
     ) -> None:
         self._journal = Journal()
         self._plan = FaultPlan()
@@ -78,6 +84,8 @@ class LocalServer:
             tasks=tasks,
             skills=skills,
             asks=asks,
+            streams=streams,
+            retry=retry,
         )
         self._endpoint = Endpoint(options, self._journal, self._plan)
         self._endpoint.auth_token = auth_token
@@ -230,6 +238,35 @@ class LocalServer:
         """
         self._endpoint.runner.dispatcher.tools.announce_change(times)
 
+    def announce(
+        self, what: Literal["tools", "prompts", "resources", "resource"], uri: str | None = None
+    ) -> None:
+        """Tell everybody who listens for it that something changed.
+
+        Args:
+            what: Which list, or ``"resource"`` for one resource.
+            uri: Which resource.
+        """
+        self._endpoint.listening.announcer.announce(what, uri)
+
+    def cut_streams(self) -> None:
+        """Cut every stream that somebody listens to."""
+        self._endpoint.listening.cut()
+
+    def end_streams(self) -> None:
+        """End every stream that somebody listens to, in good order, as when it shuts down."""
+        self._endpoint.listening.end()
+        self._endpoint.sse.end_streams()
+
+    def cut_answers(self, times: int = 1) -> None:
+        """With *retry*: end the streams of so many answers early; the rest is to be had by GET."""
+        self._endpoint.listening.cut_answers(times)
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams somebody listens to."""
+        return self._endpoint.listening.open_streams
+
     def inject(
         self,
         fault: Fault,
@@ -264,10 +301,6 @@ class LocalServer:
     def expire_sessions(self) -> None:
         """Answer 404 to every session that is open now."""
         self._endpoint.legacy.sessions.forget_all()
-
-    def end_streams(self) -> None:
-        """End the event streams of HTTP+SSE that are open, as a server does that shuts down."""
-        self._endpoint.sse.end_streams()
 
     def drop_idle_connections(self) -> None:
         """Close the TCP connections on which no request is under way."""

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 
+from .announcing import LISTEN
 from .exchange import Exchange
 from .journal import Journal
 from .jsonrpc import (
@@ -18,6 +19,7 @@ from .jsonrpc import (
     check_supported,
     kind_of,
 )
+from .listening import Listening
 from .rejection import Rejection, reject
 from .runner import Runner
 from .sessions import Session
@@ -36,9 +38,12 @@ _BASE64 = re.compile(r"=\?base64\?(.*)\?=")
 class ModernHTTP:
     """Answers what modern clients POST; safe to call from many threads."""
 
-    def __init__(self, journal: Journal, runner: Runner) -> None:
+    def __init__(
+        self, journal: Journal, runner: Runner, listening: Listening | None = None
+    ) -> None:
         self._journal = journal
         self._runner = runner
+        self._listening = listening
 
     def post(self, exchange: Exchange, message: JSONObject) -> None:
         """Answer *message*.
@@ -71,7 +76,10 @@ class ModernHTTP:
         if META_CLIENT_INFO not in message["params"]["_meta"]:
             self._journal.add_violation(f"{message['method']} has no clientInfo")
         exchange.cancellable = (message["id"], message["method"])
-        self._runner.run(exchange, "modern", Session(), message)
+        if message["method"] == LISTEN and self._listening is not None:
+            self._listening.listen(exchange, message)
+        else:
+            self._runner.run(exchange, "modern", Session(), message)
 
 
 def refuse_handshake(message: JSONObject) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from .faults import Fault
 from .jsonrpc import JSONObject, encode
+from .stored_streams import StoredStream
 from .wire import Connection, build_head, build_response
 
 JSON_TYPE = "application/json"
@@ -78,6 +79,27 @@ class Responder:
         self.started = False
         self._frame = FRAMINGS.get(fault, plain_event) if fault else plain_event
         self._pending = b"\xef\xbb\xbf" if fault is Fault.SSE_BOM else b""
+        self._stored: StoredStream | None = None
+        self._detached = False  # what comes is only kept
+
+    def store(self, stream: StoredStream, retry: float, *, cut: bool) -> None:
+        """Answer with a stream that is kept, too, so that the client may have the rest by GET.
+
+        Args:
+            stream: Where it is kept.
+            retry: Seconds after which the client is to ask for the rest.
+            cut: End what is sent after the first event.
+        """
+        self.answer = "sse"
+        self._stored = stream
+        if cut:
+            self.connection.open = False
+            self.headers.append(("Connection", "close"))
+        self.connection.send(self.start_stream() + chunk(stream.priming(0, retry)))
+        if cut:
+            self.connection.send(LAST_CHUNK)
+            self.connection.cut()
+            self._detached = True
 
     def send(self, message: Message) -> None:
         """Send a message before the answer, which turns the answer into a stream.
@@ -125,6 +147,13 @@ class Responder:
         return build_head(200, [("Content-Type", content_type), *more, *self.headers])
 
     def _send_event(self, message: Message, end: bytes = b"") -> None:
+        if self._stored is not None and isinstance(message, dict):
+            event = self._stored.add(message)
+            if end:
+                self._stored.end()
+            if not self._detached:
+                self.connection.send(chunk(event) + end)
+            return
         start = self.start_stream()
         pieces = self._frame(message)
         pieces[0], self._pending = self._pending + pieces[0], b""

@@ -20,6 +20,7 @@ class Session:
         id: None where the conversation has no session id.
         log_level: The least severe level that the client wants to hear.
         capabilities: What the client has said that it can do; None if it is not remembered.
+        subscribed: The resources of whose changes it wants to hear.
     """
 
     id: str | None = None
@@ -28,6 +29,7 @@ class Session:
     log_level: str = "debug"
     capabilities: dict[str, Any] | None = None
     seen_ids: set[RequestId] = field(default_factory=set)
+    subscribed: set[str] = field(default_factory=set)
 
     def is_new_id(self, request_id: RequestId) -> bool:
         """Note *request_id*; say whether it is the first time."""

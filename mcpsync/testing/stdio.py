@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from io import FileIO
 
+from .announcing import LISTEN, Audience, audience_of
 from .call import Call, Options
 from .dispatch import Dispatcher
 from .faults import HTTP_FAULTS, STDIO_FAULTS, Fault, FaultPlan, Injection
@@ -79,6 +80,14 @@ class StdioServer:
         self._session = Session(id=CONVERSATION)
         self._threads: list[threading.Thread] = []
         self.dispatcher = Dispatcher(options, self._journal)
+        self._announcer = self.dispatcher.announcer
+        everybody = Audience(uris=self._session.subscribed, send=self._tell)
+        if options.era != "modern":
+            self._announcer.add(everybody)
+
+    def _tell(self, message: JSONObject) -> None:
+        if self._session.initialized or "_meta" in message["params"]:
+            self.write(encode(message))
 
     def run(self) -> None:
         """Answer until stdin ends."""
@@ -129,6 +138,9 @@ class StdioServer:
             params = message.get("params", {})
             request_id = params.get("requestId")
             method = self._running.cancel(CONVERSATION, request_id)
+            audience = self._announcer.find(request_id)
+            if audience is not None:
+                self._announcer.remove(audience)
             self._journal.add_cancelled(
                 CancelledRequest(request_id, method, "notification", params.get("reason"))
             )
@@ -172,14 +184,18 @@ class StdioServer:
                 self.write(encode(request_message(message["id"], FIRST_REQUESTS[fault])))
                 self._journal.wait_for_reply(CONVERSATION, message["id"], REPLY_TIMEOUT)
             answer = self._carry_out(message, cancelled)
+            if answer is None:
+                return
             if injection is not None and write_fault(self, self._plan, injection, answer):
                 return
             if not cancelled.is_set():
                 self.write(encode(spoil(injection, answer)))
 
-    def _carry_out(self, message: JSONObject, cancelled: threading.Event) -> JSONObject:
+    def _carry_out(self, message: JSONObject, cancelled: threading.Event) -> JSONObject | None:
         try:
             era = self._admit(message)
+            if era == "modern" and message["method"] == LISTEN:
+                return self._listen(message)
             call = Call(
                 era=era,
                 method=message["method"],
@@ -192,6 +208,13 @@ class StdioServer:
             return result_message(message["id"], self.dispatcher.run(call))
         except RPCError as error:
             return error.to_message(message["id"])
+
+    def _listen(self, message: JSONObject) -> JSONObject | None:
+        audience = audience_of(message["id"], message["params"])
+        audience.send = self._tell
+        audience.acknowledge()
+        self._announcer.add(audience)
+        return None
 
     def _admit(self, message: JSONObject) -> Era:
         method, params = message["method"], message.get("params", {})

@@ -69,11 +69,13 @@ class Tools:
         catalogue: tuple[JSONObject, ...],
         count: Callable[[str], int],
         more: Mapping[str, Function] | None = None,
+        announce: Callable[[str, str | None], None] = lambda *_: None,
     ) -> None:
         self._own = {tool["name"]: tool for tool in catalogue}
         self._offered: dict[str, JSONObject] | None = self._own  # swapped whole
         self._announcements = 0
         self._count = count
+        self._tell = announce
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.grandchild_pid: int | None = None
@@ -89,6 +91,7 @@ class Tools:
             "counter": self._counter,
             "environment": _environment,
             "grandchild": self._grandchild,
+            "announce": self._announce_by_tool,
         }
 
     @property
@@ -149,6 +152,10 @@ class Tools:
             times, self._announcements = self._announcements, 0
         for _ in range(times):
             call.channel.send(notification_message("notifications/tools/list_changed", {}))
+
+    def _announce_by_tool(self, _: Call, arguments: JSONObject) -> JSONObject:
+        self._tell(arguments["what"], arguments.get("uri"))
+        return text_result("announced")
 
     def _counter(self, call: Call, _: JSONObject) -> JSONObject:
         with self._lock:

@@ -20,7 +20,9 @@ from .._runtime.locks import new_lock
 from ..errors import MCPSyncError, MessageInvalid
 from ..protocol import codec
 from ..protocol.codec import Message
-from .base import CallScope
+from ..protocol.listening import subscription_of
+from ._mailbox import Mailbox
+from .base import CallScope, Overheard
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class Mail(ABC):
     Args:
         label: What the log calls the server.
 
-    Lock: _lock guards _waiters, _abandoned, _backlog, ended_by.
+    Lock: _lock guards _waiters, _listeners, _abandoned, _backlog, ended_by.
     """
 
     def __init__(self, label: str) -> None:
@@ -78,6 +80,7 @@ class Mail(ABC):
         self._over = threading.Event()
         self._lock = new_lock("mail")
         self._waiters: dict[codec.RequestId, Waiter] = {}
+        self._listeners: tuple[Mailbox, ...] = ()  # swapped whole
         self._abandoned: deque[codec.RequestId] = deque(maxlen=1000)
         self._backlog: deque[Message] = deque(maxlen=BACKLOG)
 
@@ -141,6 +144,26 @@ class Mail(ABC):
                 self.check_open()
                 self.send(reply, scope)
 
+    def add_listener(self, box: Mailbox) -> None:
+        """Put what a listener wants into his box from now on.
+
+        Raises:
+            MCPSyncError: The conversation has ended, or was ended.
+        """
+        with self._lock:
+            ended = self.ended_by
+            if ended is None:
+                self._listeners = (*self._listeners, box)
+        if ended is not None:
+            raise copy.copy(ended)
+
+    def remove_listener(self, box: Mailbox) -> None:
+        """Put nothing more into a box; what is for it alone is nobody's then. Works twice."""
+        with self._lock:
+            self._listeners = tuple(other for other in self._listeners if other is not box)
+            if box.subscription is not None:
+                self._abandoned.append(box.subscription)
+
     def check_open(self) -> None:
         """Raise what ended the conversation, if something did."""
         if self.ended_by is not None:
@@ -150,6 +173,10 @@ class Mail(ABC):
 
     def deliver(self, message: Message) -> None:
         """Put a message where somebody waits for it; answer it if it asks and nobody waits."""
+        if self._listeners and self._was_heard(message):
+            return
+        if subscription_of(message) is not None:  # of a listener who has left
+            return
         with self._lock:
             waiter = self._whose(message)
             if waiter is None and codec.is_reply(message):
@@ -184,8 +211,11 @@ class Mail(ABC):
                 self.ended_by = error
             self._over.set()
             waiters, self._waiters = list(self._waiters.values()), {}
+            listeners, self._listeners = self._listeners, ()
         for waiter in waiters:
             waiter.stop(copy.copy(error))
+        for box in listeners:
+            box.fail(copy.copy(error))
 
     def wait_until_over(self, deadline: Deadline) -> None:
         """Wait until it has ended, or the deadline has come."""
@@ -195,7 +225,25 @@ class Mail(ABC):
         """Be over without a word: in a forked process the conversation is the parent's."""
         self._lock = new_lock("mail")
         self._waiters = {}
+        self._listeners = ()
         self.ended_by = error
+
+    def _was_heard(self, message: Message) -> bool:
+        """Put a message into the boxes of those who want it; say whether nobody else need see it.
+
+        What is said to all is heard by a call that waits, too. It takes care of it then; else the
+        first listener does, and to the others it is :class:`Overheard`.
+        """
+        boxes = [box for box in self._listeners if box.wants(message)]
+        if not boxes:
+            return False
+        with self._lock:
+            called_for = bool(self._waiters)
+        for number, box in enumerate(boxes):
+            of_his_own = box.subscription is not None
+            minds = of_his_own or (number == 0 and not called_for)
+            box.put(message if minds else Overheard(message))
+        return any(box.subscription is not None for box in boxes) or not called_for
 
     def _whose(self, message: Message) -> Waiter | None:
         """Return who waits for *message*; what is nobody's own goes to who has waited longest.

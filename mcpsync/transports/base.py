@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
-from ..errors import AuthError, CircuitOpen, ConfigurationError, RefusedError
+from ..errors import AuthError, CircuitOpen, ConfigurationError, MCPSyncError, RefusedError
 from ..protocol.codec import Message
+from ..protocol.resumption import Cursor
 
 
 def _ignore(_: Message) -> Message | None:
@@ -45,6 +46,42 @@ class CallScope:
         )
 
 
+class Overheard(Message):
+    """A message that somebody else takes care of, too."""
+
+
+class Missed:
+    """Comes from a stream in the place of messages of which there were too many to keep."""
+
+
+MISSED: Final = Missed()
+
+
+class Stream(Protocol):
+    """Messages that come when the server has something to say.
+
+    One thread receives and closes; any thread may abort.
+    """
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """How far it was read, if its events have names to go on from."""
+
+    def receive(self, deadline: Deadline) -> Message | Missed | None:
+        """Return the next message; None if none came in time.
+
+        Raises:
+            ConnectionLost: It has ended, or was cut.
+            MCPSyncError: What it was aborted with, or what ended the conversation.
+        """
+
+    def abort(self, error: MCPSyncError) -> None:
+        """Have whoever receives get *error*."""
+
+    def close(self) -> None:
+        """Receive no more. Works twice."""
+
+
 class Transport(Protocol):
     """Carries messages to one server and back. Thread-safe."""
 
@@ -63,6 +100,21 @@ class Transport(Protocol):
 
     def notify(self, message: Message, scope: CallScope) -> None:
         """Send a notification, or the reply to a request of the server."""
+
+    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
+        """Begin to listen, and return what there is to hear.
+
+        Args:
+            message: The request that asks for it; None in an era, or over a transport, where
+                nothing has to be asked.
+            scope: Its deadline is for the beginning, its cancellation for all of it.
+            cursor: How far a stream was read that is to be gone on with; empty to begin one.
+
+        Raises:
+            HTTPStatusError: 405, or 404 without a session: the server has no such stream.
+            SessionExpired: It has forgotten the session.
+            MCPSyncError: As :meth:`request`.
+        """
 
     def close(self, deadline: Deadline) -> None:
         """End the conversation. Works twice, and wakes whoever waits for an answer."""

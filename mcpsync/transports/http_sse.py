@@ -26,9 +26,11 @@ from ..errors import (
 from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
+from ..protocol.resumption import Cursor
 from ..protocol.sse import ServerSentEvent, SSEDecoder
 from ._mail import REPLY_TIMEOUT, Mail, Waiter
-from .base import CallScope
+from ._mailbox import MailStream
+from .base import CallScope, Stream
 from .streamable_http import closed_error, refusal_of
 
 logger = logging.getLogger(__name__)
@@ -148,6 +150,11 @@ class HttpSseTransport:
         """
         self._mail.check_open()
         self._mail.notify(message, scope)
+
+    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
+        """Begin to listen; whatever is said by itself comes on the one stream there is."""
+        self.open(scope)
+        return MailStream(self._mail, message, scope)
 
     def close(self, deadline: Deadline) -> None:
         """End the stream, and every exchange under way. Nothing has to be said for that."""

@@ -25,9 +25,11 @@ from ..errors import (
 from ..http.limits import Limits
 from ..protocol import codec
 from ..protocol.codec import Message
+from ..protocol.resumption import Cursor
 from ._child import Child
 from ._mail import Mail
-from .base import CallScope
+from ._mailbox import MailStream
+from .base import CallScope, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +104,10 @@ class StdioTransport:
         """Send a message that has no answer."""
         self._mail.check_open()
         self._mail.send(message, scope)
+
+    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
+        """Listen to what the child says by itself, or to what *message* asks for."""
+        return MailStream(self._mail, message, scope)
 
     def close(self, deadline: Deadline) -> None:
         """End the child: close its input, then TERM, then KILL, within the deadline."""

@@ -28,7 +28,8 @@ from ..protocol.codec import Message
 from ..protocol.headers import challenged_scopes
 from ..protocol.resumption import Cursor
 from ..protocol.sse import SSEDecoder
-from .base import CallScope
+from ._event_stream import EventStream, OnlyThese
+from .base import CallScope, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -193,6 +194,25 @@ class StreamableHTTP(ABC):
     def _refusal(self, response: HttpResponse, message: Message) -> MCPSyncError:
         """Return the error that an answer with a failure status stands for."""
         return refusal_of(response, message)
+
+    @abstractmethod
+    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
+        """Begin to listen, and return what there is to hear."""
+
+    def _stream(self, response: HttpResponse, cursor: Cursor) -> Stream:
+        """Return the stream that an answer is; from now on its deadline is for the one who reads.
+
+        Closes the answer if it is none.
+        """
+        if response.content_type == "text/event-stream":
+            return EventStream(response, self._endpoint.limits, cursor)
+        if response.content_type == "application/json":
+            return OnlyThese(codec.decode(response.read()))
+        response.close()
+        raise MessageInvalid(
+            f"the server answered with {response.content_type or 'nothing'} where it was asked "
+            "for an event stream."
+        )
 
     def close(self, deadline: Deadline) -> None:
         """End every exchange under way."""

@@ -26,7 +26,7 @@ from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers, stream
 from ..protocol.resumption import Cursor
 from ..protocol.versions import LATEST_LEGACY
 from ._resuming import Pauses
-from .base import CallScope
+from .base import CallScope, Stream
 from .streamable_http import StreamableHTTP, body_of, closed_error
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,10 @@ class StreamableHTTPLegacy(StreamableHTTP):
             return SessionExpired("the server no longer knows the session (400).")
         return refusal
 
+    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
+        """GET what the server says by itself, after what *cursor* has seen. (H8)"""
+        return self._stream(self._get(self._session, cursor.last_event_id, scope), cursor)
+
     # -- going on with a stream -------------------------------------------------------------------
 
     def _resumed(
@@ -128,6 +132,8 @@ class StreamableHTTPLegacy(StreamableHTTP):
             self._pauses.wait(seconds, scope)
             try:
                 with self._get(session, cursor.last_event_id, scope) as response:
+                    if response.content_type != "text/event-stream":
+                        raise MessageInvalid("the rest of an answer is no event stream.")
                     reply = self._reply_from(message, response, scope, cursor)
             except MCPSyncError as error:
                 lost = _cannot_go_on(error)
@@ -144,7 +150,6 @@ class StreamableHTTPLegacy(StreamableHTTP):
         Raises:
             SessionExpired: The server has forgotten the session.
             HTTPStatusError, AuthError, MCPError: It has no such stream, or not for us.
-            MessageInvalid: What it answers is no event stream.
         """
         session_id, version = session if session is not None else (None, None)
         headers = stream_headers(version, session_id, last_event_id)
@@ -159,12 +164,6 @@ class StreamableHTTPLegacy(StreamableHTTP):
                 if response.status == 404 and session_id is not None:
                     raise SessionExpired("the server no longer knows the session (404).")
                 raise self._refusal(response, {})
-        if response.content_type != "text/event-stream":
-            response.close()
-            raise MessageInvalid(
-                f"the server answered with {response.content_type or 'nothing'} where it was "
-                "asked for an event stream."
-            )
         return response
 
     def _send_get(self, headers: Mapping[str, str], scope: CallScope) -> HttpResponse:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from ..protocol.codec import Message
 from ..protocol.headers import VERSION_KEY, modern_headers
+from ..protocol.resumption import Cursor
 from ..protocol.versions import LATEST_MODERN
-from .base import CallScope
+from .base import CallScope, Stream
 from .streamable_http import StreamableHTTP
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,15 @@ class StreamableHTTPModern(StreamableHTTP):
     """Carries messages of the modern era. Thread-safe: it has no state."""
 
     cancels_by_closing = True  # M10
+
+    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
+        """POST the request whose answer is a stream without an end."""
+        assert message is not None
+        response = self._post(message, scope)
+        if response.status >= 400:
+            with response:
+                raise self._refusal(response, message)
+        return self._stream(response, cursor)
 
     def _reply(self, reply: Message, scope: CallScope) -> None:
         logger.warning("the server asked something, which its protocol version does not allow")
