@@ -15,6 +15,7 @@ from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
 from ._runtime.fork import after_fork_in_child
 from ._runtime.locks import new_lock
+from .client.caching import DEFAULT_CACHE, CacheConfig
 from .client.options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
@@ -73,6 +74,7 @@ class MCPManager:
         on_event: Called with each event of :mod:`mcpsync.events`, on the thread it happens on.
         session: A ``requests.Session`` to take proxies, TLS settings and headers from.
         limits: How much a server may send.
+        cache, validate_structured_content: As :class:`~mcpsync.Client` has them.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
 
     Raises:
@@ -94,6 +96,8 @@ class MCPManager:
         on_event: EventSink | None = None,
         session: Session | None = None,
         limits: Limits | None = None,
+        cache: CacheConfig | None = DEFAULT_CACHE,
+        validate_structured_content: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self._timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
@@ -115,6 +119,8 @@ class MCPManager:
             backoff=connect_backoff,
             trust=trust_timeout,
             on_notification=self._catalogues.notified,
+            cache=cache,
+            validate_structured_content=validate_structured_content,
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(

@@ -21,9 +21,11 @@ from ..session.base import ServerFacts
 from ..session.callbacks import Callbacks, LoggingCallback, MessageHandler
 from ..session.opening import Opening
 from ..version import __version__
+from .caching import DEFAULT_CACHE, CacheConfig, ResponseCache
 from .carriers import carrier_for
 from .core import SessionKeeper
 from .features import Features
+from .known_tools import KnownTools
 from .options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
@@ -62,6 +64,10 @@ class Client(Features):
         log_level: From which level on a modern server is asked for log messages.
         message_handler: Called with each other notification, as its ``mcp_types`` model.
         limits: How much the server may send.
+        cache: How listings and resources are kept that the server says are good for a while
+            (:class:`CacheConfig`); None to keep nothing.
+        validate_structured_content: Whether a tool's structured content is held against its
+            ``outputSchema``, if the tool was listed before.
         server_name: What errors call the server; its URL or command by default.
 
     Raises:
@@ -85,6 +91,8 @@ class Client(Features):
         log_level: types.LoggingLevel | None = None,
         message_handler: MessageHandler | None = None,
         limits: Limits | None = None,
+        cache: CacheConfig | ResponseCache | None = DEFAULT_CACHE,
+        validate_structured_content: bool = True,
         server_name: str | None = None,
     ) -> None:
         config = _config_of(server)
@@ -108,8 +116,15 @@ class Client(Features):
         except ConfigurationError as error:
             error.with_context(server_name=self.server_name)
             raise
+        self._over_http = isinstance(config, HttpServerConfig)
+        self._known = KnownTools(with_output=validate_structured_content)
+        self._cache = ResponseCache(cache) if isinstance(cache, CacheConfig) else cache
         callbacks = Callbacks(
-            client_info or _introduction(), logging_callback, message_handler, log_level
+            client_info or _introduction(),
+            logging_callback,
+            message_handler,
+            log_level,
+            on_notification=None if self._cache is None else self._cache.notified,
         )
         self._keeper = SessionKeeper(
             Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout

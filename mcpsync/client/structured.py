@@ -154,7 +154,9 @@ def _compiled(text: str) -> Any:
     except RecursionError:
         raise _Unusable("it is nested too deeply") from None
     dialect = schema.pop("$schema", DIALECT)
-    chosen = validator_for({"$schema": dialect}, default=None) if _is_text(dialect) else None
+    nothing: Any = None
+    known = _is_text(dialect)
+    chosen = validator_for({"$schema": dialect}, default=nothing) if known else nothing
     if chosen is None:
         raise _Unusable(f"its dialect, {_short(dialect)}, is not known here")
     _look_over(schema)
@@ -211,7 +213,8 @@ def _watched_dialect(dialect: Any) -> Any:
     }
     keywords |= {name: keyword for name, keyword in ours.items() if name in keywords}
     watched = {name: _watched(keyword) for name, keyword in keywords.items() if name != "format"}
-    return validators.extend(dialect, validators={**watched, "format": _anything})
+    extend: Any = validators.extend
+    return extend(dialect, validators={**watched, "format": _anything})
 
 
 # -- keywords --------------------------------------------------------------------------------------
@@ -291,9 +294,10 @@ def _additional_properties(
 
 
 def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    if wanted and isinstance(instance, list):
-        if len({_comparable(item) for item in instance}) < len(instance):
-            yield _failure()
+    if not wanted or not isinstance(instance, list):
+        return
+    if len({_comparable(item) for item in instance}) < len(instance):
+        yield _failure()
 
 
 def _comparable(value: Any) -> Any:

@@ -14,6 +14,7 @@ from .._runtime.breaker import CircuitBreaker
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
+from ..client.caching import CacheConfig, ResponseCache, Store
 from ..client.carriers import settings_for
 from ..config import HttpServerConfig, ServerConfig
 from ..config.fingerprint import fingerprint
@@ -123,6 +124,8 @@ class ConnectionFactory:
         backoff: Seconds before the second attempt; the third waits twice as long.
         trust: Seconds for which a server that answered is believed to be there.
         on_notification: Called with a connection and each notification that comes over it.
+        cache: How answers are kept that are good for a while; None to keep none.
+        validate_structured_content: Whether structured content is held against its schema.
         random: Returns a number from 0 to 1, for the jitter.
     """
 
@@ -139,6 +142,8 @@ class ConnectionFactory:
         backoff: float = BACKOFF,
         trust: float = TRUST,
         on_notification: Notified | None = None,
+        cache: CacheConfig | None = None,
+        validate_structured_content: bool = True,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._clock = clock
@@ -151,6 +156,9 @@ class ConnectionFactory:
         self._backoff = backoff
         self._trust = trust
         self._on_notification = on_notification
+        self._cache = cache
+        self._public = Store(cache) if cache is not None and cache.share_public else None
+        self._validate = validate_structured_content
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
         self._at_fork = after_fork_in_child(breaker.forget)
@@ -282,6 +290,8 @@ class ConnectionFactory:
             session=self._settings_of(key.server_name, config, options),
             limits=self._limits,
             on_notification=self._on_notification,
+            cache=self._cache_of(principal),
+            validate_structured_content=self._validate,
         )
         try:
             connection.connect(timeout=limit.deadline, cancel=scope.cancel, headers=scope.headers)
@@ -289,6 +299,17 @@ class ConnectionFactory:
             connection.close()
             raise
         return connection
+
+    def _cache_of(self, principal: Principal) -> ResponseCache | None:
+        """Return where one connection keeps answers; public ones with all that lead the same way.
+
+        The fingerprint is that of the configuration as filled in: where a user's own values go
+        into it, nothing is shared.
+        """
+        if self._cache is None:
+            return None
+        where = f"{principal.server_name} {principal.fingerprint}"
+        return ResponseCache(self._cache, self._public, where)
 
     def _settings_of(
         self, name: str, config: ServerConfig, options: ConnectionOptions

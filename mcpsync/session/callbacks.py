@@ -33,6 +33,8 @@ class Callbacks:
         log_level: From which level on a modern server is asked for log messages.
         extensions: What we say we can do besides, by the extension's id.
         result_types: Kinds of results that our extensions know.
+        on_notification: Called with method and params of every notification, before anything of
+            the application's: what the client keeps is dropped before anybody can ask for it.
     """
 
     client_info: Implementation
@@ -41,6 +43,7 @@ class Callbacks:
     log_level: LoggingLevel | None = None
     extensions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     result_types: frozenset[str] = frozenset()
+    on_notification: Callable[[str, Mapping[str, Any]], None] | None = None
 
     def capabilities(self) -> dict[str, Any]:
         """Return what we can do, as it goes over the wire: what there is a callback for."""
@@ -90,6 +93,8 @@ def _notify(
 ) -> None:
     params = codec.params_of(message)
     method = message["method"]
+    if callbacks.on_notification is not None:
+        callbacks.on_notification(method, params)
     if method == "notifications/progress":
         if progress is not None and params.get("progressToken") == token:
             progress(params["progress"], params.get("total"), params.get("message"))

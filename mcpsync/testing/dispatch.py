@@ -18,6 +18,7 @@ from .catalogue import (
     TEMPLATES,
     TOOLS,
 )
+from .hints import CacheHints
 from .journal import Journal
 from .jsonrpc import (
     INVALID_PARAMS,
@@ -34,16 +35,6 @@ from .jsonrpc import (
 )
 from .tools import Tools
 
-_CACHEABLE = frozenset(
-    {
-        "server/discover",
-        "tools/list",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "prompts/list",
-    }
-)
 _CAPABILITIES: JSONObject = {
     "tools": {"listChanged": True},
     "resources": {},
@@ -60,6 +51,7 @@ class Dispatcher:
 
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
+        self.hints = CacheHints()
         self.tools = Tools((*TOOLS, *options.extra_tools), journal.add_execution)
         shared: dict[str, Handler] = {
             "tools/list": self._list_tools,
@@ -104,10 +96,7 @@ class Dispatcher:
         result = {**result, "_meta": {META_SERVER_INFO: SERVER_INFO}}
         if not self._options.omit_result_type:
             result["resultType"] = "complete"
-        if method in _CACHEABLE:
-            private = method == "resources/read"
-            result |= {"ttlMs": 60_000, "cacheScope": "private" if private else "public"}
-        return result
+        return result | self.hints.of(method)
 
     def _capabilities(self) -> JSONObject:
         if self.tools.catalogue is not None:
