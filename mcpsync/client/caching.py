@@ -212,9 +212,9 @@ class ResponseCache:
         content = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL) if ttl_ms > 0 else b""
         own = _Key("", asked.method, asked.about)
         self._own.put(own, b"" if shared else content, ttl_ms, asked.drops)
-        if self._public is not None and (shared or not content):
+        if self._public is not None:
             key = _Key(self._where, asked.method, asked.about)
-            self._public.put(key, content, ttl_ms, asked.public_drops)
+            self._public.put(key, content if shared else b"", ttl_ms, asked.public_drops)
 
     def drop(self, method: str, about: str | None = None) -> None:
         """Forget the answers to a method: all, or those about *about* and what it is part of."""

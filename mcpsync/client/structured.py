@@ -205,12 +205,15 @@ def _watched_dialect(dialect: Any) -> Any:
     from jsonschema import validators
 
     keywords = {**dialect.VALIDATORS}
-    ours = {
+    ours: dict[str, Keyword] = {
         "additionalProperties": _additional_properties,
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
         "uniqueItems": _unique_items,
     }
+    latest = validators.Draft202012Validator.VALIDATORS
+    if keywords["type"] is latest["type"]:  # draft 3 has schemas among the types
+        ours["type"] = _type
     keywords |= {name: keyword for name, keyword in ours.items() if name in keywords}
     watched = {name: _watched(keyword) for name, keyword in keywords.items() if name != "format"}
     extend: Any = validators.extend
@@ -262,6 +265,16 @@ def _size(value: Any) -> int:
 def _anything(validator: Any, value: Any, instance: Any, schema: Any) -> tuple[()]:
     """``format`` says what a text is meant to be, and is no rule."""
     return ()
+
+
+def _type(validator: Any, types: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """As ``jsonschema`` has it, but without the whole content written into each error."""
+    if not any(validator.is_type(instance, kind) for kind in _listed(types)):
+        yield _failure()
+
+
+def _listed(types: Any) -> Any:
+    return types if isinstance(types, list) else (types,)
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
