@@ -15,6 +15,8 @@ INSTALL_REQUIRES = [
     "sseclient-py>=1.8",  # decodes a character split between two chunks
     "pydantic>=2.12",  # what mcp-types asks for
     "mcp-types>=2.3,<3",
+    "jsonschema>=4.23",  # validators.extend with a referencing registry
+    "regex>=2024.4",  # search(timeout=)
 ]
 YAML = ["pyyaml>=6"]
 PROMETHEUS = ["prometheus-client>=0.20"]
@@ -31,7 +33,16 @@ TEST = [
     *OTEL,
     "opentelemetry-sdk>=1.27",
 ]
-LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-PyYAML", *PROMETHEUS, *OTEL]
+LINT = [
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<3",
+    "types-requests",
+    "types-PyYAML",
+    "types-jsonschema",
+    "types-regex",
+    *PROMETHEUS,
+    *OTEL,
+]
 
 setup(
     name="mcpsync",

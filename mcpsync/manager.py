@@ -15,6 +15,7 @@ from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
 from ._runtime.fork import after_fork_in_child
 from ._runtime.locks import new_lock
+from .client.caching import DEFAULT_CACHE, CacheConfig
 from .client.extensions import Extensions
 from .client.options import (
     CLOSE_TIMEOUT,
@@ -79,6 +80,7 @@ class MCPManager(Resuming):
         session: A ``requests.Session`` to take proxies, TLS settings and headers from.
         limits: How much a server may send.
         extensions, tracing: As :class:`~mcpsync.Client` has them.
+        cache, validate_structured_content: As :class:`~mcpsync.Client` has them.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
         answering: What servers are answered with; see :class:`AnsweringOptions`.
 
@@ -103,6 +105,8 @@ class MCPManager(Resuming):
         limits: Limits | None = None,
         extensions: Extensions | None = None,
         tracing: Tracing | None = None,
+        cache: CacheConfig | None = DEFAULT_CACHE,
+        validate_structured_content: bool = True,
         clock: Clock | None = None,
         **answering: Unpack[AnsweringOptions],
     ) -> None:
@@ -130,6 +134,8 @@ class MCPManager(Resuming):
                 "tracing": tracing,
                 **checked_answering(answering),
             },
+            cache=cache,
+            validate_structured_content=validate_structured_content,
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(

@@ -16,6 +16,7 @@ from ..session.callbacks import ProgressCallback
 from ..session.tasks import Answer, Request
 from ..session.tracing import Peer, TracedRequest, Tracing
 from ..session.wire import validated
+from .caching import CacheMode, check_mode
 from .core import SessionKeeper
 from .options import CallOptions, check_options, scope_of
 from .paging import pages
@@ -158,10 +159,17 @@ class Asking:
             raise
 
     def _every(
-        self, page_of: Callable[..., P], items: Callable[[P], list[T]], options: CallOptions
+        self,
+        page_of: Callable[..., P],
+        items: Callable[[P], list[T]],
+        options: CallOptions,
+        cache_mode: CacheMode,
     ) -> Iterator[T]:
         check_options(options)  # now, and not when the first item is asked for
-        return self._pages(lambda cursor: page_of(cursor=cursor, **options), items)
+        check_mode(cache_mode)
+        return self._pages(
+            lambda cursor: page_of(cursor=cursor, cache_mode=cache_mode, **options), items
+        )
 
     def _pages(
         self, fetch: Callable[[str | None], P], items: Callable[[P], list[T]]

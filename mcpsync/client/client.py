@@ -29,10 +29,12 @@ from ..session.callbacks import MAX_ROUNDS, Callbacks, LoggingCallback, MessageH
 from ..session.opening import Opening
 from ..session.tracing import Peer, Tracing
 from ..version import __version__
+from .caching import DEFAULT_CACHE, CacheConfig, ResponseCache
 from .carriers import carrier_for
 from .core import SessionKeeper
 from .extensions import TASKS, Extensions, result_types_of, settings_of
 from .features import Features
+from .known_tools import KnownTools
 from .options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
@@ -87,6 +89,10 @@ class Client(Features):
         tracing: What traces the requests, such as
             :class:`mcpsync.observability.OpenTelemetryTracing`.
         limits: How much the server may send.
+        cache: How listings and resources are kept that the server says are good for a while
+            (:class:`CacheConfig`); None to keep nothing.
+        validate_structured_content: Whether a tool's structured content is held against its
+            ``outputSchema``, if the tool was listed before.
         server_name: What errors call the server; its URL or command by default.
 
     Raises:
@@ -118,6 +124,8 @@ class Client(Features):
         extensions: Extensions | None = None,
         tracing: Tracing | None = None,
         limits: Limits | None = None,
+        cache: CacheConfig | ResponseCache | None = DEFAULT_CACHE,
+        validate_structured_content: bool = True,
         server_name: str | None = None,
     ) -> None:
         config = _config_of(server)
@@ -160,6 +168,9 @@ class Client(Features):
         self._extensions = settings_of(extensions)
         if tracing is not None:
             self._tracing, self._peer = tracing, _peer_of(config)
+        self._over_http = isinstance(config, HttpServerConfig)
+        self._known = KnownTools(with_output=validate_structured_content)
+        self._cache = ResponseCache(cache) if isinstance(cache, CacheConfig) else cache
         callbacks = Callbacks(
             client_info or _introduction(),
             logging_callback,
@@ -169,6 +180,7 @@ class Client(Features):
             result_types_of(self._extensions),
             answers=answers,
             max_rounds=input_required_max_rounds,
+            on_notification=None if self._cache is None else self._cache.notified,
         )
         self._keeper = SessionKeeper(
             Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import BaseModel
 
-from ..errors import ConfigurationError, InputRequired, MCPSyncError
+from ..errors import ConfigurationError, InputRequired, MCPError, MCPSyncError
 from ..protocol.listening import Wanted
 from ..session.base import Call
 from ..session.callbacks import ProgressCallback
-from .asking import Asking
+from .caching import CacheMode
+from .calling import Calling
 from .options import CallOptions
 from .resuming import inputs_of, resumption_of
 from .skills import Skills
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .subscriptions import Subscription
 
 
-class Features(Asking):
+class Features(Calling):
     """Tools, resources, prompts and the rest of what a server may be asked."""
 
     _tool_tasks: ToolTasks
@@ -83,20 +84,25 @@ class Features(Asking):
     ) -> types.CallToolResult:
         from mcp_types import CallToolResult
 
-        params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
+        arguments = self._object(arguments, "arguments", name)
+        params: dict[str, Any] = {"name": name, "arguments": arguments}
         if inputs is not None:
             params.update(inputs)
+        through = self._through_tasks(params, task)
+        mirroring = self._mirroring(call, name, arguments)
+        try:
+            result = self._ask_in(mirroring, "tools/call", params, CallToolResult, name, through)
+        except MCPError as error:
+            mirroring = self._mirroring_anew(mirroring, name, arguments, error)
+            result = self._ask_in(mirroring, "tools/call", params, CallToolResult, name, through)
+        return self._checked(call, name, result)
+
+    def _through_tasks(self, params: Mapping[str, Any], task: bool | None) -> Through | None:
+        """Return what makes a call that may become a task; None if it cannot."""
         tasks = self._tool_tasks
         if not task and tasks.are_out_of_the_question:
-            return self._ask_in(call, "tools/call", params, CallToolResult, name)
-        return self._ask_in(
-            call,
-            "tools/call",
-            params,
-            CallToolResult,
-            name,
-            lambda request, _, __, call: tasks.call(request, params, call, task, self._answer),
-        )
+            return None
+        return lambda request, _, __, call: tasks.call(request, params, call, task, self._answer)
 
     @property
     def tasks(self) -> Tasks:
@@ -109,47 +115,76 @@ class Features(Asking):
         return Skills(self._means)
 
     def list_tools(
-        self, *, cursor: str | None = None, **options: Unpack[CallOptions]
+        self,
+        *,
+        cursor: str | None = None,
+        cache_mode: CacheMode = "use",
+        **options: Unpack[CallOptions],
     ) -> types.ListToolsResult:
-        """Return one page of tools; the first, or the one *cursor* stands for."""
+        """Return one page of tools; the first, or the one *cursor* stands for.
+
+        In the modern era tools that break the rules of ``x-mcp-header`` are left out, over HTTP.
+
+        Args:
+            cursor: The page's, as the page before it named it.
+            cache_mode: ``"use"`` takes a page that the server said is still good; ``"refresh"``
+                asks and keeps the answer; ``"bypass"`` asks and leaves what is kept alone.
+            options: See :class:`CallOptions`.
+        """
         from mcp_types import ListToolsResult
 
-        return self._ask("tools/list", _page(cursor), ListToolsResult, options)
+        page = self._ask_cached(
+            "tools/list", cursor, _page(cursor), ListToolsResult, options, cache_mode
+        )
+        return self._learn(page, cursor)
 
-    def tools(self, **options: Unpack[CallOptions]) -> Iterator[types.Tool]:
+    def tools(
+        self, *, cache_mode: CacheMode = "use", **options: Unpack[CallOptions]
+    ) -> Iterator[types.Tool]:
         """Yield every tool, page by page as they are needed; *timeout* is for each page."""
-        return self._every(self.list_tools, lambda page: page.tools, options)
+        return self._every(self.list_tools, lambda page: page.tools, options, cache_mode)
 
     # -- resources ----------------------------------------------------------------------------
 
     def list_resources(
-        self, *, cursor: str | None = None, **options: Unpack[CallOptions]
+        self,
+        *,
+        cursor: str | None = None,
+        cache_mode: CacheMode = "use",
+        **options: Unpack[CallOptions],
     ) -> types.ListResourcesResult:
         """Return one page of resources."""
         from mcp_types import ListResourcesResult
 
-        return self._ask("resources/list", _page(cursor), ListResourcesResult, options)
+        return self._ask_cached(
+            "resources/list", cursor, _page(cursor), ListResourcesResult, options, cache_mode
+        )
 
-    def resources(self, **options: Unpack[CallOptions]) -> Iterator[types.Resource]:
+    def resources(
+        self, *, cache_mode: CacheMode = "use", **options: Unpack[CallOptions]
+    ) -> Iterator[types.Resource]:
         """Yield every resource; *timeout* is for each page."""
-        return self._every(self.list_resources, lambda page: page.resources, options)
+        return self._every(self.list_resources, lambda page: page.resources, options, cache_mode)
 
     def list_resource_templates(
-        self, *, cursor: str | None = None, **options: Unpack[CallOptions]
+        self,
+        *,
+        cursor: str | None = None,
+        cache_mode: CacheMode = "use",
+        **options: Unpack[CallOptions],
     ) -> types.ListResourceTemplatesResult:
         """Return one page of resource templates."""
         from mcp_types import ListResourceTemplatesResult
 
-        return self._ask(
-            "resources/templates/list", _page(cursor), ListResourceTemplatesResult, options
-        )
+        method, model = "resources/templates/list", ListResourceTemplatesResult
+        return self._ask_cached(method, cursor, _page(cursor), model, options, cache_mode)
 
     def resource_templates(
-        self, **options: Unpack[CallOptions]
+        self, *, cache_mode: CacheMode = "use", **options: Unpack[CallOptions]
     ) -> Iterator[types.ResourceTemplate]:
         """Yield every resource template; *timeout* is for each page."""
         fetch = self.list_resource_templates
-        return self._every(fetch, lambda page: page.resource_templates, options)
+        return self._every(fetch, lambda page: page.resource_templates, options, cache_mode)
 
     def read_resource(
         self,
@@ -157,6 +192,7 @@ class Features(Asking):
         *,
         input_responses: Mapping[str, Any] | None = None,
         request_state: str | None = None,
+        cache_mode: CacheMode = "use",
         **options: Unpack[CallOptions],
     ) -> types.ReadResourceResult:
         """Return the contents of the resource *uri*.
@@ -165,6 +201,7 @@ class Features(Asking):
             uri: The resource.
             input_responses: See :meth:`call_tool`.
             request_state: See :meth:`call_tool`.
+            cache_mode: See :data:`CacheMode`.
             options: See :class:`CallOptions`.
         """
         from mcp_types import ReadResourceResult
@@ -173,7 +210,9 @@ class Features(Asking):
         inputs = inputs_of(input_responses, request_state)
         if inputs is not None:
             params.update(inputs)
-        return self._ask("resources/read", params, ReadResourceResult, options)
+            return self._ask("resources/read", params, ReadResourceResult, options)
+        model = ReadResourceResult
+        return self._ask_cached("resources/read", str(uri), params, model, options, cache_mode)
 
     def subscribe_resource(self, uri: str, **options: Unpack[CallOptions]) -> types.EmptyResult:
         """Ask a legacy server to tell when the resource *uri* changes.
@@ -230,16 +269,24 @@ class Features(Asking):
     # -- prompts, completion, the rest --------------------------------------------------------
 
     def list_prompts(
-        self, *, cursor: str | None = None, **options: Unpack[CallOptions]
+        self,
+        *,
+        cursor: str | None = None,
+        cache_mode: CacheMode = "use",
+        **options: Unpack[CallOptions],
     ) -> types.ListPromptsResult:
         """Return one page of prompts."""
         from mcp_types import ListPromptsResult
 
-        return self._ask("prompts/list", _page(cursor), ListPromptsResult, options)
+        return self._ask_cached(
+            "prompts/list", cursor, _page(cursor), ListPromptsResult, options, cache_mode
+        )
 
-    def prompts(self, **options: Unpack[CallOptions]) -> Iterator[types.Prompt]:
+    def prompts(
+        self, *, cache_mode: CacheMode = "use", **options: Unpack[CallOptions]
+    ) -> Iterator[types.Prompt]:
         """Yield every prompt; *timeout* is for each page."""
-        return self._every(self.list_prompts, lambda page: page.prompts, options)
+        return self._every(self.list_prompts, lambda page: page.prompts, options, cache_mode)
 
     def get_prompt(
         self,

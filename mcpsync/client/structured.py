@@ -154,7 +154,9 @@ def _compiled(text: str) -> Any:
     except RecursionError:
         raise _Unusable("it is nested too deeply") from None
     dialect = schema.pop("$schema", DIALECT)
-    chosen = validator_for({"$schema": dialect}, default=None) if _is_text(dialect) else None
+    nothing: Any = None
+    known = _is_text(dialect)
+    chosen = validator_for({"$schema": dialect}, default=nothing) if known else nothing
     if chosen is None:
         raise _Unusable(f"its dialect, {_short(dialect)}, is not known here")
     _look_over(schema)
@@ -203,15 +205,19 @@ def _watched_dialect(dialect: Any) -> Any:
     from jsonschema import validators
 
     keywords = {**dialect.VALIDATORS}
-    ours = {
+    ours: dict[str, Keyword] = {
         "additionalProperties": _additional_properties,
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
         "uniqueItems": _unique_items,
     }
+    latest = validators.Draft202012Validator.VALIDATORS
+    if keywords["type"] is latest["type"]:  # draft 3 has schemas among the types
+        ours["type"] = _type
     keywords |= {name: keyword for name, keyword in ours.items() if name in keywords}
     watched = {name: _watched(keyword) for name, keyword in keywords.items() if name != "format"}
-    return validators.extend(dialect, validators={**watched, "format": _anything})
+    extend: Any = validators.extend
+    return extend(dialect, validators={**watched, "format": _anything})
 
 
 # -- keywords --------------------------------------------------------------------------------------
@@ -261,6 +267,16 @@ def _anything(validator: Any, value: Any, instance: Any, schema: Any) -> tuple[(
     return ()
 
 
+def _type(validator: Any, types: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """As ``jsonschema`` has it, but without the whole content written into each error."""
+    if not any(validator.is_type(instance, kind) for kind in _listed(types)):
+        yield _failure()
+
+
+def _listed(types: Any) -> Any:
+    return types if isinstance(types, list) else (types,)
+
+
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
     if isinstance(instance, str) and not _finds(pattern, instance):
         yield _failure()
@@ -291,9 +307,10 @@ def _additional_properties(
 
 
 def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    if wanted and isinstance(instance, list):
-        if len({_comparable(item) for item in instance}) < len(instance):
-            yield _failure()
+    if not wanted or not isinstance(instance, list):
+        return
+    if len({_comparable(item) for item in instance}) < len(instance):
+        yield _failure()
 
 
 def _comparable(value: Any) -> Any:

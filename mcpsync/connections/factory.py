@@ -14,6 +14,7 @@ from .._runtime.breaker import CircuitBreaker
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
+from ..client.caching import CacheConfig, ResponseCache, Store
 from ..client.carriers import settings_for
 from ..client.extensions import settings_of
 from ..config import HttpServerConfig, ServerConfig
@@ -125,6 +126,8 @@ class ConnectionFactory:
         trust: Seconds for which a server that answered is believed to be there.
         on_notification: Called with a connection and each notification that comes over it.
         client_options: What every :class:`~mcpsync.Client` is made with besides.
+        cache: How answers are kept that are good for a while; None to keep none.
+        validate_structured_content: Whether structured content is held against its schema.
         random: Returns a number from 0 to 1, for the jitter.
     """
 
@@ -142,6 +145,8 @@ class ConnectionFactory:
         trust: float = TRUST,
         on_notification: Notified | None = None,
         client_options: Mapping[str, Any] | None = None,
+        cache: CacheConfig | None = None,
+        validate_structured_content: bool = True,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._clock = clock
@@ -157,6 +162,9 @@ class ConnectionFactory:
         self._client_options = dict(client_options or {})
         if "extensions" in self._client_options:  # found wrong now, and not by the first user
             self._client_options["extensions"] = settings_of(self._client_options["extensions"])
+        self._cache = cache
+        self._public = Store(cache) if cache is not None and cache.share_public else None
+        self._validate = validate_structured_content
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
         self._at_fork = after_fork_in_child(breaker.forget)
@@ -289,6 +297,8 @@ class ConnectionFactory:
             limits=self._limits,
             on_notification=self._on_notification,
             **self._client_options,
+            cache=self._cache_of(principal),
+            validate_structured_content=self._validate,
         )
         try:
             connection.connect(timeout=limit.deadline, cancel=scope.cancel, headers=scope.headers)
@@ -296,6 +306,17 @@ class ConnectionFactory:
             connection.close()
             raise
         return connection
+
+    def _cache_of(self, principal: Principal) -> ResponseCache | None:
+        """Return where one connection keeps answers; public ones with all that lead the same way.
+
+        The fingerprint is that of the configuration as filled in: where a user's own values go
+        into it, nothing is shared.
+        """
+        if self._cache is None:
+            return None
+        where = f"{principal.server_name} {principal.fingerprint}"
+        return ResponseCache(self._cache, self._public, where)
 
     def _settings_of(
         self, name: str, config: ServerConfig, options: ConnectionOptions

@@ -88,14 +88,16 @@ def _every_tool(connection: Connection, scope: CallScope) -> Iterator[Tool]:
     if legacy and connection.facts(**options).capabilities.tools is None:
         return
     try:
-        first = connection.list_tools(**options)
+        first = connection.list_tools(cache_mode="bypass", **options)  # a catalogue is kept itself
     except MCPError as error:
         if error.code == METHOD_NOT_FOUND:  # that, too, says that it has none
             return
         raise
 
     def fetch(cursor: str | None) -> ListToolsResult:
-        return first if cursor is None else connection.list_tools(cursor=cursor, **options)
+        if cursor is None:
+            return first
+        return connection.list_tools(cursor=cursor, cache_mode="bypass", **options)
 
     yield from pages(fetch, lambda page: page.tools, lambda page: page.next_cursor, MAX_PAGES)
 

@@ -41,6 +41,8 @@ class Callbacks:
         result_types: Kinds of results that our extensions know.
         answers: Answers what the server asks.
         max_rounds: How often a request is sent again with answers; 0 leaves that to the caller.
+        on_notification: Called with method and params of every notification, before anything of
+            the application's: what the client keeps is dropped before anybody can ask for it.
     """
 
     client_info: Implementation
@@ -51,6 +53,7 @@ class Callbacks:
     result_types: frozenset[str] = frozenset()
     answers: Answers = field(default_factory=Answers)
     max_rounds: int = MAX_ROUNDS
+    on_notification: Callable[[str, Mapping[str, Any]], None] | None = None
 
     def capabilities(self, era: Era = Era.MODERN) -> dict[str, Any]:
         """Return what we can do, as it goes over the wire: what there is a callback for."""
@@ -115,6 +118,8 @@ def _notify(
 ) -> None:
     params = codec.params_of(message)
     method = message["method"]
+    if callbacks.on_notification is not None:
+        callbacks.on_notification(method, params)
     if method == "notifications/progress":
         if progress is not None and params.get("progressToken") == token:
             progress(params["progress"], params.get("total"), params.get("message"))

@@ -20,6 +20,7 @@ from .catalogue import (
     TEMPLATES,
     TOOLS,
 )
+from .hints import CacheHints
 from .journal import Journal
 from .jsonrpc import (
     INTERNAL_ERROR,
@@ -40,18 +41,6 @@ from .skills import SKILLS_EXTENSION, SkillShelf
 from .tasks import TASK_TOOL_NAMES, TASK_TOOLS, TASKS_CAPABILITY, TASKS_EXTENSION, TaskStore
 from .tools import Tools
 
-_CACHEABLE = frozenset(
-    {
-        "server/discover",
-        "tools/list",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "prompts/list",
-        "skills/list",
-        "skills/get",
-    }
-)
 _CAPABILITIES: JSONObject = {
     "tools": {"listChanged": True},
     "resources": {"listChanged": True, "subscribe": True},
@@ -68,6 +57,7 @@ class Dispatcher:
 
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
+        self.hints = CacheHints()
         self.announcer = Announcer(journal.note_change)
         self.tasks = TaskStore(journal)
         self.skills = SkillShelf()
@@ -145,10 +135,7 @@ class Dispatcher:
         result = {**result, "_meta": {META_SERVER_INFO: SERVER_INFO}}
         if not self._options.omit_result_type:
             result.setdefault("resultType", "complete")
-        if method in _CACHEABLE:
-            private = method == "resources/read"
-            result |= {"ttlMs": 60_000, "cacheScope": "private" if private else "public"}
-        return result
+        return result | self.hints.of(method)
 
     def _capabilities(self, era: Era) -> JSONObject:
         found = dict(_CAPABILITIES)

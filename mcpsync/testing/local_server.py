@@ -236,7 +236,35 @@ class LocalServer:
         Args:
             times: How many of them, one after the other.
         """
-        self._endpoint.runner.dispatcher.tools.announce_change(times)
+        self.announce_in_call("notifications/tools/list_changed", times=times)
+
+    def announce_in_call(
+        self, method: str, params: JSONObject | None = None, *, times: int = 1
+    ) -> None:
+        """Have the next tool call send a notification before it is run.
+
+        Args:
+            method: The notification's.
+            params: The notification's.
+            times: How many of them, one after the other.
+        """
+        self._endpoint.runner.dispatcher.tools.announce(method, params or {}, times)
+
+    def set_result(self, tool: str, result: JSONObject | None) -> None:
+        """Have a tool return *result* as it stands, however wrong; None: what it returns itself."""
+        self._endpoint.runner.dispatcher.tools.set_result(tool, result)
+
+    def set_cache_hint(
+        self, method: str, ttl_ms: int | None, scope: Literal["public", "private"] = "private"
+    ) -> None:
+        """Tell modern clients how long an answer to *method* is good; with None nothing.
+
+        Args:
+            method: Such as ``"tools/list"``.
+            ttl_ms: ``ttlMs``; 60 000 if this was never called.
+            scope: ``cacheScope``.
+        """
+        self._endpoint.runner.dispatcher.hints.set(method, ttl_ms, scope)
 
     def announce(
         self, what: Literal["tools", "prompts", "resources", "resource"], uri: str | None = None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-
 from .announcing import LISTEN
 from .exchange import Exchange
+from .headers import decode_header
 from .journal import Journal
 from .jsonrpc import (
     HEADER_MISMATCH,
@@ -20,6 +17,7 @@ from .jsonrpc import (
     kind_of,
 )
 from .listening import Listening
+from .mirrored import check_parameters
 from .rejection import Rejection, reject
 from .runner import Runner
 from .sessions import Session
@@ -32,7 +30,6 @@ NAMED_BY = {
     "tasks/update": "taskId",
     "tasks/cancel": "taskId",
 }
-_BASE64 = re.compile(r"=\?base64\?(.*)\?=")
 
 
 class ModernHTTP:
@@ -73,6 +70,8 @@ class ModernHTTP:
         if message["method"] == "initialize":
             refuse_handshake(message)
         check_request(exchange.request.headers, message)
+        if message["method"] == "tools/call":
+            self._check_parameters(exchange.request.headers, message)
         if META_CLIENT_INFO not in message["params"]["_meta"]:
             self._journal.add_violation(f"{message['method']} has no clientInfo")
         exchange.cancellable = (message["id"], message["method"])
@@ -80,6 +79,13 @@ class ModernHTTP:
             self._listening.listen(exchange, message)
         else:
             self._runner.run(exchange, "modern", Session(), message)
+
+    def _check_parameters(self, headers: dict[str, str], message: JSONObject) -> None:
+        try:
+            tools = self._runner.dispatcher.tools.catalogue or ()
+            check_parameters(headers, message["params"], tools)
+        except RPCError as error:
+            raise Rejection(400, error, knows_id=True) from error
 
 
 def refuse_handshake(message: JSONObject) -> None:
@@ -133,14 +139,3 @@ def _check_header(
         raise RPCError(HEADER_MISMATCH, f"Header mismatch: {name} is missing")
     if (decode_header(value) if encoded else value) != wanted:
         raise RPCError(HEADER_MISMATCH, f"Header mismatch: {name} differs from the body")
-
-
-def decode_header(value: str) -> str | None:
-    """Undo the Base64 form of a header value; None if it is broken."""
-    found = _BASE64.fullmatch(value)
-    if found is None:
-        return value if value.isascii() else None
-    try:
-        return base64.b64decode(found[1], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return None

@@ -73,7 +73,8 @@ class Tools:
     ) -> None:
         self._own = {tool["name"]: tool for tool in catalogue}
         self._offered: dict[str, JSONObject] | None = self._own  # swapped whole
-        self._announcements = 0
+        self._announcements: list[JSONObject] = []
+        self._results: dict[str, JSONObject] = {}  # swapped whole
         self._count = count
         self._tell = announce
         self._lock = threading.Lock()
@@ -121,10 +122,15 @@ class Tools:
             offered[found["name"]] = found
         self._offered = offered
 
-    def announce_change(self, times: int) -> None:
-        """Have the next call send so many notifications that the tools have changed."""
+    def announce(self, method: str, params: JSONObject, times: int) -> None:
+        """Have the next call send so many notifications before it is run."""
         with self._lock:
-            self._announcements += times
+            self._announcements += [notification_message(method, params)] * times
+
+    def set_result(self, name: str, result: JSONObject | None) -> None:
+        """Have a tool return *result*, whatever it is; None: what it returns by itself."""
+        results = {**self._results, name: result}
+        self._results = {name: each for name, each in results.items() if each is not None}
 
     def run(self, call: Call) -> JSONObject:
         """Carry out a ``tools/call``.
@@ -145,13 +151,15 @@ class Tools:
         if problem is not None:
             return text_result(f"Invalid arguments for tool {name}: {problem}", is_error=True)
         self._count(name)
+        if name in self._results:
+            return self._results[name]
         return self.functions.get(name, _any)(call, arguments)
 
     def _announce(self, call: Call) -> None:
         with self._lock:
-            times, self._announcements = self._announcements, 0
-        for _ in range(times):
-            call.channel.send(notification_message("notifications/tools/list_changed", {}))
+            announcements, self._announcements = self._announcements, []
+        for announcement in announcements:
+            call.channel.send(announcement)
 
     def _announce_by_tool(self, _: Call, arguments: JSONObject) -> JSONObject:
         self._tell(arguments["what"], arguments.get("uri"))
