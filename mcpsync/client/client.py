@@ -165,6 +165,7 @@ class Client(Features):
             sampling_capabilities,
             list_roots_callback,
         )
+        self._answer = answers.result_for
         self._extensions = settings_of(extensions)
         if tracing is not None:
             self._tracing, self._peer = tracing, _peer_of(config)

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, InputRequired, MCPError, MCPSyncError
 from ..protocol.listening import Wanted
 from ..session.base import Call
 from ..session.callbacks import ProgressCallback
+from .asking import Through
 from .caching import CacheMode
 from .calling import Calling
 from .options import CallOptions
