@@ -18,6 +18,7 @@ from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.versions import Era
 from ..transports.base import CallScope, Transport
+from .answers import MOST_QUESTIONS
 from .callbacks import Callbacks, ProgressCallback, dispatcher
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class ClientSession(ABC):
             given.deadline,
             given.cancel,
             given.headers,
-            dispatcher(self._callbacks, _token(params), call.progress),
+            dispatcher(self._callbacks, _token(params), call.progress, MOST_QUESTIONS),
             given.mirrored,
         )
         try:
