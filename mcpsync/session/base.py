@@ -19,6 +19,7 @@ from ..protocol.codec import Message
 from ..protocol.listening import Wanted
 from ..protocol.versions import Era
 from ..transports.base import CallScope, Transport
+from .answers import MOST_QUESTIONS
 from .callbacks import Callbacks, ProgressCallback, dispatcher
 from .listening import Listener
 
@@ -185,7 +186,9 @@ class ClientSession(ABC):
             given.deadline,
             given.cancel,
             given.headers,
-            dispatcher(self._callbacks, call.token or _token(params), call.progress),
+            dispatcher(
+                self._callbacks, call.token or _token(params), call.progress, MOST_QUESTIONS
+            ),
             given.mirrored,
         )
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -64,7 +65,10 @@ class Callbacks:
 
 
 def dispatcher(
-    callbacks: Callbacks, token: object, progress: ProgressCallback | None
+    callbacks: Callbacks,
+    token: object,
+    progress: ProgressCallback | None,
+    most_questions: float = math.inf,
 ) -> Callable[[Message], Message | None]:
     """Return what handles the messages that come before the answer to one request.
 
@@ -72,6 +76,7 @@ def dispatcher(
         callbacks: The client's.
         token: The progress token of the request.
         progress: The request's own callback.
+        most_questions: How many requests of the server are answered; pings do not count.
     """
 
     answered = 0
@@ -79,8 +84,8 @@ def dispatcher(
     def dispatch(message: Message) -> Message | None:
         nonlocal answered
         if codec.is_request(message):
-            answered += 1
-            if answered > MOST_QUESTIONS:
+            answered += message["method"] != "ping"
+            if answered > most_questions:
                 return _enough(message, answered)
             return _naming_the_task(message, callbacks.answers.reply_to(message))
         try:

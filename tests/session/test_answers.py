@@ -9,6 +9,7 @@ import pytest
 import mcpsync
 from mcpsync import Client, InputRequired
 from mcpsync.config import StdioServerConfig
+from mcpsync.session.answers import Answers
 from mcpsync.testing import LocalServer, stdio_command
 from transports.door import LONG
 
@@ -329,3 +330,34 @@ def test_there_are_no_roots_to_change_without_a_callback():
         with pytest.raises(mcpsync.ConfigurationError, match="list_roots_callback"):
             client.send_roots_list_changed()
         assert server.requests == []
+
+
+def test_a_mode_that_was_not_declared_is_invalid_params():
+    only_urls = Answers(elicitation=mcpsync.accept_defaults, elicitation_capabilities=URLS)
+    only_forms = Answers(elicitation=mcpsync.accept_defaults)
+    form = {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+    url = {"mode": "url", "message": "?", "url": "https://example.com/", "elicitationId": "1"}
+    for answers, params in ((only_urls, form), (only_forms, url), (only_forms, {"mode": "x"})):
+        reply = answers.reply_to({"id": 1, "method": "elicitation/create", "params": params})
+        assert reply["error"]["code"] == -32602
+    assert only_forms.answer("elicitation/create", form, 1) == {"action": "accept", "content": {}}
+
+
+@pytest.mark.parametrize("params", [None, {}, [], "x", {"message": 7}, {"message": "?"}])
+def test_a_question_that_is_none_is_invalid_params_and_nobody_is_asked(params):
+    asked = []
+    answers = Answers(
+        elicitation=lambda *args: asked.append(args), sampling=lambda *args: asked.append(args)
+    )
+    for method in ("elicitation/create", "sampling/createMessage"):
+        reply = answers.reply_to({"id": 1, "method": method, "params": params})
+        assert reply["error"]["code"] == -32602
+    assert asked == []
+
+
+@pytest.mark.parametrize("uri", ["https://example.com/", "/srv", "srv", "", "data:x"])
+def test_roots_are_files_and_nothing_else(uri, caplog):
+    answers = Answers(roots=lambda _: {"roots": [{"uri": uri}]})
+    reply = answers.reply_to({"id": 1, "method": "roots/list"})
+    assert reply["error"]["code"] == -32603
+    assert "this is no answer to roots/list" in caplog.text
