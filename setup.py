@@ -18,6 +18,7 @@ INSTALL_REQUIRES = [
 ]
 YAML = ["pyyaml>=6"]
 PROMETHEUS = ["prometheus-client>=0.20"]
+WEBSOCKET = ["websocket-client>=1.8"]
 CLI = ["click>=8.1", "rich>=13", *YAML]
 TEST = [
     "pytest>=9",
@@ -27,6 +28,8 @@ TEST = [
     "greenlet>=3.1",
     *CLI,
     *PROMETHEUS,
+    *WEBSOCKET,
+    "websockets>=15",
 ]
 LINT = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "types-requests", "types-PyYAML", *PROMETHEUS]
 
@@ -65,7 +68,8 @@ setup(
         "yaml": YAML,
         "cli": CLI,
         "prometheus": PROMETHEUS,
-        "all": [*CLI, *PROMETHEUS],
+        "websocket": WEBSOCKET,
+        "all": [*CLI, *PROMETHEUS, *WEBSOCKET],
         "test": TEST,
         "lint": LINT,
     },

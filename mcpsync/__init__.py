@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from ._runtime.cancel import Cancellation
     from .auth import BearerAuth
     from .client import Client
-    from .config import HttpServerConfig, ServerConfig, User
+    from .config import HttpServerConfig, ServerConfig, User, WebSocketServerConfig
     from .config import StdioServerConfig as StdioServerParameters
     from .connections import RequestScope
     from .connections.discovery import ToolDiscovery
@@ -100,6 +100,7 @@ __all__ = [
     "TransportError",
     "UnsupportedProtocolVersion",
     "User",
+    "WebSocketServerConfig",
     "__version__",
     "errors",
     "events",
@@ -112,6 +113,7 @@ _LAZY = {
     "Cancellation": ("_runtime.cancel", "Cancellation"),
     "Client": ("client", "Client"),
     "HttpServerConfig": ("config", "HttpServerConfig"),
+    "WebSocketServerConfig": ("config", "WebSocketServerConfig"),
     "Limits": ("http", "Limits"),
     "MCPManager": ("manager", "MCPManager"),
     "RequestScope": ("connections", "RequestScope"),

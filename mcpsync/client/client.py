@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 from pydantic import BaseModel
 
 from .._runtime.deadline import Deadline
-from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, parse_server
+from ..config import ServerConfig, parse_server
 from ..config.placeholders import resolve
 from ..errors import ConfigurationError, MCPSyncError
 from ..http import Limits
@@ -46,8 +46,9 @@ class Client(Features):
     server, and begins anew in a forked child. ``with`` closes it at the end.
 
     Args:
-        server: A URL (streamable HTTP), or a :class:`StdioServerParameters` (a command to start),
-            or any server configuration.
+        server: A URL (streamable HTTP, HTTP+SSE where that is all there is, or WebSocket if it
+            begins with ``ws://`` or ``wss://``), or a :class:`StdioServerParameters` (a command
+            to start), or any server configuration.
         headers: Sent with every HTTP request.
         auth: ``(user, password)``, a :class:`BearerAuth`, or any ``requests`` auth callable;
             asked for every request.
@@ -105,15 +106,14 @@ class Client(Features):
             carrier = carrier_for(
                 config, headers=headers, auth=auth, session=session, limits=self._limits
             )
+            callbacks = Callbacks(
+                client_info or _introduction(), logging_callback, message_handler, log_level
+            )
+            opening = Opening(carrier, callbacks, mode)
         except ConfigurationError as error:
             error.with_context(server_name=self.server_name)
             raise
-        callbacks = Callbacks(
-            client_info or _introduction(), logging_callback, message_handler, log_level
-        )
-        self._keeper = SessionKeeper(
-            Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout
-        )
+        self._keeper = SessionKeeper(opening, carrier.origin, config.connect_timeout)
 
     # -- the conversation -------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class Client(Features):
 
 
 def _config_of(server: str | ServerConfig) -> ServerConfig:
-    if isinstance(server, HttpServerConfig | StdioServerConfig):
+    if isinstance(server, ServerConfig):
         return server
     if isinstance(server, str):
         return parse_server(safe_url(server), {"url": server})
