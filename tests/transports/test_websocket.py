@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import json
-import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +11,6 @@ from typing import Any
 
 import pytest
 import requests
-from websockets.exceptions import ConnectionClosed as ServerSawClose
-from websockets.sync.server import ServerConnection, serve
 
 from mcpsync import (
     AuthorizationRequired,
@@ -35,61 +32,8 @@ from support.guards import library_threads
 from support.processes import free_port, wait_until
 from transports.door import BUDGET, LONG, SOON, within
 from transports.forking import in_child
-from transports.peer import DONE, INITIALIZED, RawServer, always, deaf, response, silent
-
-Handler = Callable[["Server", ServerConnection, Any], None]
-
-
-class Server:
-    """An MCP server over WebSocket.
-
-    Attributes:
-        messages: What came, oldest first.
-        connections: One for each that was opened.
-    """
-
-    def __init__(self, handlers: dict[str, Handler], **options: Any) -> None:
-        self._handlers = handlers
-        self.messages: list[Any] = []
-        self.connections: list[ServerConnection] = []
-        self._server = serve(
-            self._converse, "127.0.0.1", 0, **{"subprotocols": ["mcp"], "max_size": None, **options}
-        )
-        self.port = self._server.socket.getsockname()[1]
-        scheme = "wss" if "ssl" in options else "ws"
-        self.url = f"{scheme}://127.0.0.1:{self.port}/mcp?key=1"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="ws", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        for connection in self.connections:
-            connection.close_socket()
-        self._thread.join(LONG)
-
-    def _converse(self, connection: ServerConnection) -> None:
-        self.connections.append(connection)
-        with contextlib.suppress(ServerSawClose, OSError):
-            for text in connection:
-                message = json.loads(text)
-                self.messages.append(message)
-                handler = self._handlers.get(message.get("method"), answer)
-                handler(self, connection, message)
-
-    @property
-    def methods(self) -> list[str | None]:
-        return [message.get("method") for message in self.messages]
-
-
-def answer(server: Server, connection: ServerConnection, message: Any) -> None:
-    """Answer as a decent server would."""
-    if "id" in message and "method" in message:
-        value = INITIALIZED if message["method"] == "initialize" else DONE
-        connection.send(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": value}))
-
-
-def ignore(server: Server, connection: ServerConnection, message: Any) -> None:
-    """Answer nothing."""
+from transports.peer import RawServer, always, deaf, response, silent
+from transports.ws_peer import Handler, Server, ignore
 
 
 @pytest.fixture
@@ -206,9 +150,12 @@ def test_what_is_no_websocket_is_told(script, error, serve):
 
 @pytest.mark.parametrize("script", [silent, deaf, lambda peer: peer.drip(b"HTTP/1.1 " * 999)])
 def test_a_handshake_that_does_not_end_ends_with_the_deadline(script, serve):
-    with Client(ws(serve(script))) as client:
-        with within(BUDGET, BUDGET + SOON), pytest.raises(RequestTimeout):
-            add(client, timeout=BUDGET)
+    with (
+        Client(ws(serve(script))) as client,
+        within(BUDGET, BUDGET + SOON),
+        pytest.raises(RequestTimeout),
+    ):
+        add(client, timeout=BUDGET)
 
 
 def test_connecting_is_cancelled(serve):
@@ -389,22 +336,6 @@ def test_a_forked_child_opens_a_connection_of_its_own(start):
         in_child(client.close)
         assert add(client) == "done"
         assert len(server.connections) == 2
-
-
-# -- TLS -----------------------------------------------------------------------------------------
-
-
-def test_wss_goes_by_the_same_tls_settings_as_https(start, certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.chain)
-    server = start({"ssl": context})
-    with Client(server.url, timeout=LONG) as client, pytest.raises(ConnectError, match="trusted"):
-        client.connect()
-    session = requests.Session()
-    session.verify = str(certificate.authority)
-    with Client(server.url, session=session, timeout=LONG) as client:
-        with ThreadPoolExecutor(8) as pool:
-            assert list(pool.map(lambda _: add(client), range(200))) == ["done"] * 200
 
 
 # -- the configuration -----------------------------------------------------------------------------
