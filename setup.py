@@ -21,6 +21,7 @@ INSTALL_REQUIRES = [
 YAML = ["pyyaml>=6"]
 PROMETHEUS = ["prometheus-client>=0.20"]
 OTEL = ["opentelemetry-api>=1.27"]
+WEBSOCKET = ["websocket-client>=1.8"]
 CLI = ["click>=8.1", "rich>=13", *YAML]
 TEST = [
     "pytest>=9",
@@ -32,6 +33,8 @@ TEST = [
     *PROMETHEUS,
     *OTEL,
     "opentelemetry-sdk>=1.27",
+    *WEBSOCKET,
+    "websockets>=15",
 ]
 LINT = [
     "ruff>=0.17,<0.18",
@@ -80,7 +83,8 @@ setup(
         "cli": CLI,
         "prometheus": PROMETHEUS,
         "otel": OTEL,
-        "all": [*CLI, *PROMETHEUS, *OTEL],
+        "websocket": WEBSOCKET,
+        "all": [*CLI, *PROMETHEUS, *OTEL, *WEBSOCKET],
         "test": TEST,
         "lint": LINT,
     },

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from .client.extensions import ClientExtension, TasksExtension, advertise
     from .client.skills import Skill
     from .client.subscriptions import Subscription
-    from .config import HttpServerConfig, ServerConfig, User
+    from .config import HttpServerConfig, ServerConfig, User, WebSocketServerConfig
     from .config import StdioServerConfig as StdioServerParameters
     from .connections import RequestScope
     from .connections.discovery import ToolDiscovery
@@ -131,6 +131,7 @@ __all__ = [
     "UnsupportedProtocolVersion",
     "UrlElicitationRequired",
     "User",
+    "WebSocketServerConfig",
     "__version__",
     "accept_defaults",
     "answer_later",
@@ -157,6 +158,7 @@ _LAZY = {
     "ClientRequestContext": ("session.answers", "ClientRequestContext"),
     "ClientExtension": ("client.extensions", "ClientExtension"),
     "HttpServerConfig": ("config", "HttpServerConfig"),
+    "WebSocketServerConfig": ("config", "WebSocketServerConfig"),
     "Limits": ("http", "Limits"),
     "MCPManager": ("manager", "MCPManager"),
     "RequestScope": ("connections", "RequestScope"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from ..config import HttpServerConfig, ServerConfig, StdioServerConfig
+from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, WebSocketServerConfig
+from ..errors import ConfigurationError
 from ..http import HttpEndpoint, HttpSettings, Limits
 from ..http.settings import Auth, Session
+from ..http.websocket import require_library
 from ..session.opening import Carrier
+from ..transports.base import LegacyTransport, ModernTransport
 from ..transports.http_sse import HttpSseTransport
 from ..transports.stdio import StdioTransport
 from ..transports.streamable_http_legacy import StreamableHTTPLegacy
 from ..transports.streamable_http_modern import StreamableHTTPModern
+from ..transports.websocket import WebSocketTransport
 
 
 class HttpCarrier:
@@ -42,25 +46,37 @@ class HttpCarrier:
         return HttpEndpoint(self._settings, self._limits)
 
 
-class SseCarrier:
-    """Reaches one URL over HTTP+SSE, because the configuration says so."""
+class LegacyCarrier:
+    """Reaches one URL over a transport that knows no other era, so that nothing is asked.
+
+    Args:
+        settings: Of the URL.
+        limits: How much the server may send.
+        make: Makes the transport.
+    """
 
     silence_is_legacy = False
     legacy_only = True
     place: object | None = None
 
-    def __init__(self, settings: HttpSettings, limits: Limits) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        limits: Limits,
+        make: Callable[[HttpSettings, Limits], LegacyTransport],
+    ) -> None:
         self.origin: object | None = settings.origin
         self._settings = settings
         self._limits = limits
+        self._make = make
 
-    def modern(self) -> StreamableHTTPModern:
+    def modern(self) -> ModernTransport:
         """Not to be called: there is no modern era of it."""
         raise NotImplementedError
 
-    def legacy(self) -> HttpSseTransport:
-        """Return the transport."""
-        return HttpSseTransport(HttpEndpoint(self._settings, self._limits))
+    def legacy(self) -> LegacyTransport:
+        """Return a transport."""
+        return self._make(self._settings, self._limits)
 
     def stream(self) -> None:
         """There is nothing else to try."""
@@ -113,10 +129,36 @@ def carrier_for(
     """
     if isinstance(config, StdioServerConfig):
         return StdioCarrier(config, limits)
-    made = SseCarrier if config.type == "sse" else HttpCarrier
+    if isinstance(config, WebSocketServerConfig):
+        return _websocket_carrier(config, headers, auth, session, limits)
     if isinstance(session, HttpSettings):
-        return made(session, limits)
-    return made(settings_for(config, headers, auth, session), limits)
+        settings = session
+    else:
+        settings = settings_for(config, headers, auth, session)
+    if config.type == "sse":
+        return LegacyCarrier(settings, limits, _over_sse)
+    return HttpCarrier(settings, limits)
+
+
+def _over_sse(settings: HttpSettings, limits: Limits) -> HttpSseTransport:
+    return HttpSseTransport(HttpEndpoint(settings, limits))
+
+
+def _websocket_carrier(
+    config: WebSocketServerConfig,
+    headers: Mapping[str, str] | None,
+    auth: Auth,
+    session: Session | HttpSettings | None,
+    limits: Limits,
+) -> LegacyCarrier:
+    if headers or auth is not None:
+        raise ConfigurationError("headers and credentials cannot be sent over WebSocket.")
+    require_library()
+    if isinstance(session, HttpSettings):
+        settings = session
+    else:  # those of http:// or https:// in place of ws:// or wss://
+        settings = HttpSettings.resolve("http" + config.url[2:], session=session)
+    return LegacyCarrier(settings, limits, WebSocketTransport)
 
 
 def settings_for(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from .._runtime.deadline import Deadline
-from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, parse_server
+from ..config import HttpServerConfig, ServerConfig, parse_server
 from ..config.placeholders import resolve
 from ..errors import ConfigurationError, MCPSyncError
 from ..http import Limits
@@ -19,7 +19,6 @@ from ..protocol.lifecycle import State
 from ..protocol.versions import MODERN_VERSIONS
 from ..security.redaction import safe_url
 from ..session.answers import (
-    Answers,
     ElicitationCallback,
     ListRootsCallback,
     SamplingCallback,
@@ -38,8 +37,9 @@ from .known_tools import KnownTools
 from .options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
+    AnsweringOptions,
     CallOptions,
-    checked_answering,
+    answers_of,
     checked_timeout,
 )
 from .tasks import ToolTasks
@@ -59,8 +59,9 @@ class Client(Features):
     server, and begins anew in a forked child. ``with`` closes it at the end.
 
     Args:
-        server: A URL (streamable HTTP), or a :class:`StdioServerParameters` (a command to start),
-            or any server configuration.
+        server: A URL (streamable HTTP, HTTP+SSE where that is all there is, or WebSocket if it
+            begins with ``ws://`` or ``wss://``), or a :class:`StdioServerParameters` (a command
+            to start), or any server configuration.
         headers: Sent with every HTTP request.
         auth: ``(user, password)``, a :class:`BearerAuth`, or any ``requests`` auth callable;
             asked for every request.
@@ -129,11 +130,7 @@ class Client(Features):
         server_name: str | None = None,
     ) -> None:
         config = _config_of(server)
-        if mode not in ("auto", "legacy", *MODERN_VERSIONS):
-            raise ConfigurationError(
-                f"mode= is 'auto', 'legacy' or {' or '.join(map(repr, MODERN_VERSIONS))}, "
-                f"not {mode!r}."
-            )
+        _check_mode(mode)
         self.server_name = server_name if server_name is not None else config.target
         config = resolve(  # nothing is filled in here: a placeholder that is left is refused
             config, user=None, custom_user_vars=None, body=None, server_name=self.server_name
@@ -141,37 +138,22 @@ class Client(Features):
         self._limits = limits if limits is not None else Limits()
         given = timeout if timeout is not None else read_timeout_seconds
         self._timeout = checked_timeout(given, config.timeout or DEFAULT_TIMEOUT)
-        try:
-            carrier = carrier_for(
-                config, headers=headers, auth=auth, session=session, limits=self._limits
-            )
-        except ConfigurationError as error:
-            error.with_context(server_name=self.server_name)
-            raise
-        checked_answering(
-            {
-                "elicitation_callback": elicitation_callback,
-                "sampling_callback": sampling_callback,
-                "list_roots_callback": list_roots_callback,
-                "input_required_max_rounds": input_required_max_rounds,
-            }
-        )
-        answers = Answers(
-            self.server_name,
-            self.user_id,
-            elicitation_callback,
-            elicitation_capabilities,
-            sampling_callback,
-            sampling_capabilities,
-            list_roots_callback,
-        )
-        self._answer = answers.result_for
         self._extensions = settings_of(extensions)
         if tracing is not None:
             self._tracing, self._peer = tracing, _peer_of(config)
         self._over_http = isinstance(config, HttpServerConfig)
         self._known = KnownTools(with_output=validate_structured_content)
         self._cache = ResponseCache(cache) if isinstance(cache, CacheConfig) else cache
+        answering: AnsweringOptions = {
+            "elicitation_callback": elicitation_callback,
+            "elicitation_capabilities": elicitation_capabilities,
+            "sampling_callback": sampling_callback,
+            "sampling_capabilities": sampling_capabilities,
+            "list_roots_callback": list_roots_callback,
+            "input_required_max_rounds": input_required_max_rounds,
+        }
+        answers = answers_of(self.server_name, self.user_id, answering)
+        self._answer = answers.result_for
         callbacks = Callbacks(
             client_info or _introduction(),
             logging_callback,
@@ -183,9 +165,15 @@ class Client(Features):
             max_rounds=input_required_max_rounds,
             on_notification=None if self._cache is None else self._cache.notified,
         )
-        self._keeper = SessionKeeper(
-            Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout
-        )
+        try:
+            carrier = carrier_for(
+                config, headers=headers, auth=auth, session=session, limits=self._limits
+            )
+            opening = Opening(carrier, callbacks, mode)
+        except ConfigurationError as error:
+            error.with_context(server_name=self.server_name)
+            raise
+        self._keeper = SessionKeeper(opening, carrier.origin, config.connect_timeout)
         self._tool_tasks = ToolTasks(
             self._keeper, TASKS in self._extensions, self._limits.max_pages
         )
@@ -265,8 +253,15 @@ class Client(Features):
         return f"<{type(self).__name__} {self.server_name!r}{user} {self.state}>"
 
 
+def _check_mode(mode: str) -> None:
+    if mode not in ("auto", "legacy", *MODERN_VERSIONS):
+        raise ConfigurationError(
+            f"mode= is 'auto', 'legacy' or {' or '.join(map(repr, MODERN_VERSIONS))}, not {mode!r}."
+        )
+
+
 def _config_of(server: str | ServerConfig) -> ServerConfig:
-    if isinstance(server, HttpServerConfig | StdioServerConfig):
+    if isinstance(server, ServerConfig):
         return server
     if isinstance(server, str):
         return parse_server(safe_url(server), {"url": server})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
 from ..errors import ConfigurationError
+from ..session.answers import Answers
 from ..transports.base import CallScope
 
 if TYPE_CHECKING:
@@ -127,3 +128,26 @@ def checked_answering(options: AnsweringOptions) -> AnsweringOptions:
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0:
         raise ConfigurationError(f"input_required_max_rounds is 0 or more, not {rounds!r}.")
     return options
+
+
+def answers_of(server_name: str, user_id: str | None, options: AnsweringOptions) -> Answers:
+    """Return what answers one server.
+
+    Args:
+        server_name: What callbacks are told of whom they answer.
+        user_id: Whose connection it is, if a manager made it.
+        options: What there is to answer with.
+
+    Raises:
+        ConfigurationError: See :func:`checked_answering`.
+    """
+    given = checked_answering(options)
+    return Answers(
+        server_name,
+        user_id,
+        given.get("elicitation_callback"),
+        given.get("elicitation_capabilities"),
+        given.get("sampling_callback"),
+        given.get("sampling_capabilities"),
+        given.get("list_roots_callback"),
+    )

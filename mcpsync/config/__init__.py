@@ -31,6 +31,7 @@ from .servers import (
     OboConfig,
     ServerConfig,
     StdioServerConfig,
+    WebSocketServerConfig,
     parse_server,
 )
 from .user import User, as_user
@@ -43,6 +44,7 @@ __all__ = [
     "ServerConfig",
     "StdioServerConfig",
     "User",
+    "WebSocketServerConfig",
     "as_user",
     "fingerprint",
     "get_missing_custom_user_vars",

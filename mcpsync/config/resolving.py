@@ -11,7 +11,14 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import PlaceholderError
 from .predicates import facts_of, keep_facts, missing_body_fields
-from .servers import HttpServerConfig, ServerConfig, check_url
+from .servers import (
+    HTTP_SCHEMES,
+    WEBSOCKET_SCHEMES,
+    HttpServerConfig,
+    ServerConfig,
+    WebSocketServerConfig,
+    check_url,
+)
 from .templates import PLACEHOLDER, field_of, folded, is_placeholder, kind_of, text_of
 from .user import User
 
@@ -94,6 +101,8 @@ def _resolved_fields(config: ServerConfig, values: _Values) -> dict[str, Any]:
     if isinstance(config, HttpServerConfig):
         resolved = {at: values.header(f"headers.{at}", text) for at, text in config.headers.items()}
         return {"headers": resolved, "url": values.url(config.url)}
+    if isinstance(config, WebSocketServerConfig):
+        return {"url": values.url(config.url)}
     args = tuple(values.plain(f"args.{at}", text) for at, text in enumerate(config.args))
     env = {at: values.plain(f"env.{at}", text) for at, text in (config.env or {}).items()}
     return {"args": args, "env": config.env and env}
@@ -180,7 +189,9 @@ class _Values:
 
     def _check(self, template: str, url: str) -> None:
         try:
-            check_url(url, shown="the resolved URL")
+            over_http = self.config.type != "websocket"
+            schemes = HTTP_SCHEMES if over_http else WEBSOCKET_SCHEMES
+            check_url(url, shown="the resolved URL", schemes=schemes)
         except ValueError as error:
             problem = str(error)
         else:

@@ -26,6 +26,8 @@ from .templates import NAME, PLACEHOLDER, placeholders_in
 
 # What was written may hold secrets, and errors are logged.
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+HTTP_SCHEMES = ("http", "https")
+WEBSOCKET_SCHEMES = ("ws", "wss")
 _PLAIN = re.compile(r"[\w@./:+][\w@./:+-]*")
 
 
@@ -203,42 +205,83 @@ class HttpServerConfig(_ServerConfigBase):
     @property
     def target(self) -> str:
         """The URL without user info or query, for people."""
-        return getattr(self, "_target", None) or self._own_target()
-
-    def _own_target(self) -> str:
-        parts = urlsplit(self.url)
-        host = parts.netloc.rpartition("@")[2]
-        if not parts.scheme:  # it begins with a placeholder
-            return parts.path.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{parts.path}"
+        return getattr(self, "_target", None) or _shown_target(self.url)
 
 
-ServerConfig = StdioServerConfig | HttpServerConfig
+class WebSocketServerConfig(_ServerConfigBase):
+    """A server to talk to over WebSocket. Neither headers nor credentials can be sent to it.
+
+    Args:
+        url: ``ws://`` or ``wss://``; it may have placeholders.
+    """
+
+    type: Literal["websocket"] = "websocket"
+    url: str = Field(repr=False)
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False, max_length=0)
+    obo: None = Field(default=None, repr=False)
+
+    @field_validator("url")
+    @classmethod
+    def _is_websocket(cls, url: str) -> str:
+        if "{{" in url:
+            _check_template(url, WEBSOCKET_SCHEMES)
+        else:
+            check_url(url, schemes=WEBSOCKET_SCHEMES)
+        if "@" in urlsplit(url).netloc:
+            raise ValueError("there are credentials in it, which cannot be sent over WebSocket")
+        return url
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _has_no_headers(cls, value: Any) -> Any:
+        if value:
+            raise ValueError("headers cannot be sent over WebSocket")
+        return value
+
+    @field_validator("obo", mode="before")
+    @classmethod
+    def _has_no_obo(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("a token can be sent to a server over HTTP only, not over WebSocket")
+        return value
+
+    @property
+    def target(self) -> str:
+        """The URL without query, for people."""
+        return getattr(self, "_target", None) or _shown_target(self.url)
+
+
+ServerConfig = StdioServerConfig | HttpServerConfig | WebSocketServerConfig
 
 
 def parse_server(name: str, value: ServerConfig | Mapping[str, Any]) -> ServerConfig:
     """Make the configuration of the server *name* from what was written.
 
-    A ``command`` makes it stdio, a ``url`` streamable HTTP, unless ``type`` says so itself.
+    A ``command`` makes it stdio, a ``url`` streamable HTTP, or WebSocket if it begins with
+    ``ws://`` or ``wss://``, unless ``type`` says so itself.
 
     Raises:
         ConfigurationError: It is neither; the sentence names server and field.
     """
-    if isinstance(value, StdioServerConfig | HttpServerConfig):
+    if isinstance(value, ServerConfig):
         return value
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             f"the configuration of server {name!r} is {type(value).__name__}, not a mapping.",
             server_name=name,
         )
-    model = StdioServerConfig if _is_stdio(value) else HttpServerConfig
+    model: type[ServerConfig] = HttpServerConfig
+    if _is_stdio(value):
+        model = StdioServerConfig
+    elif _is_websocket(value):
+        model = WebSocketServerConfig
     try:
         return model.model_validate(dict(value))
     except ValidationError as error:
         raise ConfigurationError(_sentence(error), server_name=name) from error
 
 
-def check_url(url: str, shown: str | None = None) -> None:
+def check_url(url: str, shown: str | None = None, schemes: tuple[str, str] = HTTP_SCHEMES) -> None:
     """Check that *url* is one that can be called; the error says *shown* instead of it.
 
     Raises:
@@ -249,17 +292,27 @@ def check_url(url: str, shown: str | None = None) -> None:
         parts.port  # noqa: B018 - raises if it is not a number
     except ValueError:
         raise ValueError("it is not a URL") from None  # whatever it is, it may hold a secret
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{shown or _shown(url)} is not an http:// or https:// URL")
+    if parts.scheme not in schemes or not parts.hostname:
+        article = "an" if schemes is HTTP_SCHEMES else "a"
+        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"{shown or _shown(url)} is not {article} {wanted} URL")
 
 
-def _check_template(url: str) -> None:
+def _check_template(url: str, schemes: tuple[str, str] = HTTP_SCHEMES) -> None:
     """Check as much of *url* as is known before its placeholders are resolved."""
     bare = PLACEHOLDER.sub("1", url)  # good for a host, a port and a path
     if "{{" in bare:
         raise ValueError("'{{' in it does not begin a placeholder")
     if not PLACEHOLDER.match(url):
-        check_url(bare, shown=_shown(url))
+        check_url(bare, shown=_shown(url), schemes=schemes)
+
+
+def _shown_target(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    if not parts.scheme:  # it begins with a placeholder
+        return parts.path.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
 
 
 def _shown(url: str) -> str:
@@ -269,6 +322,13 @@ def _shown(url: str) -> str:
 
 def _is_stdio(value: Mapping[str, Any]) -> bool:
     return value.get("type") == "stdio" or ("command" in value and "url" not in value)
+
+
+def _is_websocket(value: Mapping[str, Any]) -> bool:
+    if "type" in value:
+        return bool(value["type"] == "websocket")
+    url = value.get("url")
+    return isinstance(url, str) and url[:6].lower().startswith(("ws://", "wss://"))
 
 
 def _sentence(error: ValidationError) -> str:

@@ -80,13 +80,13 @@ class SharedAdapter(HTTPAdapter):
         proxy = self._key.proxy
         manager = self.poolmanager if proxy is None else self.proxy_manager_for(proxy)
         parts = parse_url(url)
-        extra = {"ssl_context": self._tls()} if parts.scheme == "https" else None
+        extra = {"ssl_context": self.tls_context()} if parts.scheme == "https" else None
         pool: HTTPConnectionPool = manager.connection_from_host(
             parts.host, parts.port, parts.scheme, pool_kwargs=extra
         )
         return pool
 
-    def _tls(self) -> ssl.SSLContext:
+    def tls_context(self) -> ssl.SSLContext:
         """Return the one TLS context of all the pools; it takes long to make, and it is large."""
         if self._context is None:
             self._context = self._making.do(

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Protocol
 
 from .._runtime.deadline import Deadline
 from ..errors import (
@@ -220,7 +221,26 @@ class StreamableHTTP(ABC):
         self._endpoint.close(closed_error())
 
 
-def refusal_of(response: HttpResponse, message: Message) -> MCPSyncError:
+class Answer(Protocol):
+    """An answer over HTTP, as far as an error is made of it."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names are case-insensitive."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type without its parameters, in lower case."""
+
+    def read(self) -> bytes:
+        """Return the whole body."""
+
+
+def refusal_of(response: Answer, message: Message) -> MCPSyncError:
     """Return the error that *response*, which has a failure status, stands for."""
     status, headers = response.status, response.headers
     if status == 401:
@@ -258,7 +278,7 @@ def closed_error() -> ConnectionClosed:
     return ConnectionClosed("the client was closed while the call waited.")
 
 
-def body_of(response: HttpResponse) -> bytes:
+def body_of(response: Answer) -> bytes:
     """Return the body of a refusal, or nothing if it does not come whole: the status has told."""
     try:
         return response.read()
@@ -282,7 +302,7 @@ def _messages(response: HttpResponse, limits: Limits, cursor: Cursor) -> Iterato
                 yield codec.decode(event.data)
 
 
-def _kind(response: HttpResponse) -> str:
+def _kind(response: Answer) -> str:
     kind = response.content_type
     if "html" not in kind:
         return "."

@@ -32,7 +32,7 @@ def test_there_is_one_adapter_for_a_setting():
 @pytest.mark.parametrize("other", [key(verify=False), key(proxy="http://127.0.0.1:9")])
 def test_another_setting_has_an_adapter_and_a_context_of_its_own(other):
     assert adapters.get(other) is not adapters.get(key())
-    assert adapters.get(other)._tls() is not adapters.get(key())._tls()
+    assert adapters.get(other).tls_context() is not adapters.get(key()).tls_context()
 
 
 @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9"])
@@ -40,7 +40,7 @@ def test_all_pools_of_an_adapter_have_one_tls_context(proxy):
     adapter = adapters.get(key(proxy=proxy))
     pools = [adapter.pool_for(f"https://{host}/mcp") for host in ("a.example", "b.example")]
     assert pools[0] is not pools[1]
-    assert {id(pool.conn_kw["ssl_context"]) for pool in pools} == {id(adapter._tls())}
+    assert {id(pool.conn_kw["ssl_context"]) for pool in pools} == {id(adapter.tls_context())}
 
 
 def test_a_tls_context_is_made_once_and_only_for_who_needs_it(monkeypatch):

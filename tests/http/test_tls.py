@@ -111,7 +111,7 @@ def test_a_handshake_is_not_repeated_for_the_next_request(serve, certificate):
 
 def test_old_protocols_are_not_spoken(certificate):
     endpoint = door("https://127.0.0.1/mcp", session=session_with(verify=certificate.path))
-    context = adapters.get(endpoint._settings.key)._tls()
+    context = adapters.get(endpoint._settings.key).tls_context()
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert context.check_hostname
     assert context.sslsocket_class is TLSSocket

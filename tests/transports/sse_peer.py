@@ -1,6 +1,7 @@
 """A server of HTTP+SSE whose answers are written down."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,7 @@ class ScriptedSSE(RawServer):
         endpoint: What the event ``endpoint`` says; None if it never comes.
         refusal: What is answered to messages POSTed to the stream's own URL.
         opening: The whole answer to the GET, in place of a stream.
+        context: Makes it speak TLS.
         handlers: What a method meets with, in place of a good answer on the stream: a function
             that may speak on the stream and returns the answer to the POST (None for none), or
             that answer alone.
@@ -54,6 +56,7 @@ class ScriptedSSE(RawServer):
         self,
         endpoint: str | None = "/message?s=1",
         opening: bytes | Reply | None = None,
+        context: ssl.SSLContext | None = None,
         refusal: Reply | Callable[[Request], Reply] = NOT_HERE,
         **handlers: Handler | Reply,
     ) -> None:
@@ -64,7 +67,7 @@ class ScriptedSSE(RawServer):
         self.requests: list[Request] = []
         self.streams: list[Peer] = []
         self._writing = threading.Lock()
-        super().__init__(self._converse)
+        super().__init__(self._converse, context)
         self.origin = self.url.removesuffix("/mcp")
         self.modern_url = self.url
         self.url = f"{self.origin}/sse"

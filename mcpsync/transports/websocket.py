@@ -1,0 +1,215 @@
+"""MCP over WebSocket, in the legacy era. No revision of the protocol describes it; servers have it.
+
+One thread reads, see :mod:`._mail`.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import weakref
+from collections.abc import Callable
+
+from .._runtime.cancel import Watch
+from .._runtime.deadline import Deadline
+from .._runtime.fork import after_fork_in_child
+from .._runtime.threads import hold_still_if_copied, start_thread
+from ..errors import ConfigurationError, ConnectionClosed, ConnectionLost, MCPSyncError
+from ..http import HttpSettings, Limits
+from ..http.websocket import HandshakeRefused, WebSocketConnection
+from ..protocol import codec
+from ..protocol.codec import Message
+from ..protocol.resumption import Cursor
+from ._mail import Mail
+from ._mailbox import MailStream
+from .base import CallScope, Stream
+from .streamable_http import closed_error, refusal_of
+
+logger = logging.getLogger(__name__)
+
+SUBPROTOCOL = "mcp"
+
+
+class WebSocketTransport:
+    """One WebSocket and everybody who waits for something on it. Thread-safe.
+
+    It is opened with the first request. A transport whose connection has ended is not used again:
+    the session begins anew, with another one.
+
+    Args:
+        settings: Where it leads, as an ``http`` or ``https`` URL. Headers and credentials of it
+            are not sent.
+        limits: How long a message may be.
+    """
+
+    cancels_by_closing = False  # a notification has to say so
+    ends_by_itself = True  # the connection is the session
+
+    def __init__(self, settings: HttpSettings, limits: Limits) -> None:
+        self._settings = settings
+        self._limits = limits
+        self._mail = _SocketMail(f"{settings.origin[1]}:{settings.origin[2]}")
+        self._finalizer: weakref.finalize[..., WebSocketTransport] | None = None
+        self._at_fork = after_fork_in_child(self._forget)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is there, or was not opened yet."""
+        return self._mail.ended_by is None
+
+    @property
+    def session(self) -> object:
+        """What changes with each new session: the connection itself is the session."""
+        return self._mail
+
+    def adopt(self, version: str) -> None:
+        """Nothing to send along: there are no headers."""
+
+    def enter_session(self) -> None:
+        """Nothing to change: the connection is the session."""
+
+    def open(self, scope: CallScope) -> None:
+        """Connect, unless it is.
+
+        Raises:
+            HTTPStatusError, AuthError: The server does not want to.
+            MCPSyncError: It did not work out.
+        """
+        if self._mail.connection is not None:
+            return
+        self._mail.check_open()
+        try:
+            connection = WebSocketConnection(
+                self._settings, SUBPROTOCOL, self._limits, scope.deadline, scope.cancel
+            )
+        except HandshakeRefused as refused:
+            error = refusal_of(refused.answer, {})
+            error.maybe_executed = False
+            self._mail.end(copy.copy(error))
+            raise error from None
+        except MCPSyncError as error:
+            error.maybe_executed = False
+            self._mail.end(copy.copy(error))
+            raise
+        if self._mail.begin(connection):
+            self._finalizer = weakref.finalize(self, _end_forgotten, connection, os.getpid())
+            self._finalizer.atexit = False
+            start_thread("websocket", self._mail.read)
+        else:  # closed meanwhile
+            connection.close()
+        self._mail.check_open()
+
+    def request(self, message: Message, scope: CallScope) -> Message:
+        """Send a request and wait for the reply, running callbacks in between."""
+        if scope.headers:
+            raise ConfigurationError("headers cannot be sent over WebSocket.")
+        self.open(scope)
+        waiter = self._mail.register(message)
+        watch = Watch(scope.cancel, waiter.stop)
+        try:
+            waiter.sent = self._mail.write(message, scope.deadline, lambda: waiter.stopped)
+            reply = self._mail.await_reply(waiter, scope)
+        except MCPSyncError as error:
+            if waiter.sent:
+                error.maybe_executed = True
+            raise
+        finally:
+            watch.end()
+            self._mail.unregister(waiter)
+        if codec.is_error(reply):
+            raise codec.error_of(reply)
+        return reply
+
+    def notify(self, message: Message, scope: CallScope) -> None:
+        """Send a message that has no answer."""
+        self._mail.check_open()
+        self._mail.send(message, scope)
+
+    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
+        """Begin to listen; whatever is said by itself comes on the one connection there is."""
+        self.open(scope)
+        return MailStream(self._mail, message, scope)
+
+    def close(self, deadline: Deadline) -> None:
+        """Say goodbye, in half a second at most, and end the connection."""
+        error = closed_error()
+        self._mail.end(error)
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        connection = self._mail.connection
+        if connection is not None:
+            connection.say_goodbye(deadline)
+            connection.abort(error)
+
+    def _forget(self) -> None:
+        """Have no connection any more: in a forked process it is the parent's."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._mail.forget(ConnectionClosed("the process forked; its parent has this connection."))
+
+
+class _SocketMail(Mail):
+    """The mail of one WebSocket."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        self.connection: WebSocketConnection | None = None
+
+    def begin(self, connection: WebSocketConnection) -> bool:
+        """Take *connection*, unless all is over by now; say whether it was taken."""
+        self.connection = connection
+        return self.ended_by is None
+
+    def send(self, message: Message, scope: CallScope) -> None:
+        """Send a message that nobody waits for the answer of."""
+        self.write(message, scope.deadline)
+
+    def write(
+        self, message: Message, deadline: Deadline, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Send a message; one that was cut in its middle ends the connection."""
+        connection = self.connection
+        assert connection is not None, "there is no message before the connection is open"
+        try:
+            return connection.send(codec.encode(message), deadline, stopped)
+        except ConnectionLost:
+            self.check_open()
+            raise
+        finally:
+            if connection.is_garbled:
+                lost = ConnectionLost("a message to the server was cut in its middle.")
+                self.end(lost)
+                connection.abort(lost)
+
+    def read(self) -> None:
+        """Read until the connection ends; then tell everybody. Runs on the reading thread."""
+        connection, process = self.connection, os.getpid()
+        assert connection is not None
+        error: MCPSyncError = ConnectionLost("the server ended the connection.")
+        try:
+            for text in connection.messages():
+                hold_still_if_copied(process)
+                for message in codec.decode(text):
+                    self.deliver(message)
+        except MCPSyncError as failure:
+            error = failure
+        hold_still_if_copied(process)
+        error.maybe_executed = False  # whoever has sent something knows it
+        self.end(error)
+        connection.close()
+
+    def forget(self, error: MCPSyncError) -> None:
+        """Be over without a word: in a forked process the connection is the parent's."""
+        super().forget(error)
+        if self.connection is not None:
+            self.connection.forget()
+
+
+def _end_forgotten(connection: WebSocketConnection, process: int) -> None:
+    """End the connection of a transport that nobody closed, and the thread that reads.
+
+    Not in a forked child that collects it before it could forget it: it is its parent's.
+    """
+    if os.getpid() == process:
+        connection.cut()
