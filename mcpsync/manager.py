@@ -117,7 +117,9 @@ class MCPManager(Resuming):
         self._totals: collections.Counter[str] = collections.Counter()
         self._registry = ServersRegistry(servers, clock)
         find, names = self._registry.get_server_config, self._registry.get_all_server_configs
-        self._catalogues = ToolCatalogues(self._emit, find=find, names=names, holds=self._holds)
+        self._catalogues = ToolCatalogues(
+            self._emit, find=find, names=names, holds=self._holds, loaded=self._loaded
+        )
         self._factory = ConnectionFactory(
             clock=clock,
             breaker=CircuitBreaker(breaker or BreakerPolicy(), clock),
@@ -144,7 +146,8 @@ class MCPManager(Resuming):
             clock=clock,
             **told,
         )
-        self._app = ConnectionsRepository(self._factory, find, names, clock=clock, **told)
+        heard: dict[str, Any] = {**told, "emit": self._catalogues.told}
+        self._app = ConnectionsRepository(self._factory, find, names, clock=clock, **heard)
         self._discovery = Discovery(self._factory, self._catalogues)
         requests = table_of_a_request(self._factory, clock, **told)
         self._router = Router(
@@ -454,8 +457,11 @@ class MCPManager(Resuming):
     def _holds(self, connection: Connection) -> bool:
         """Whether a connection is the one its owner has now."""
         user_id = connection.user_id
-        held = self._app.get_loaded() if user_id is None else self.get_user_connections(user_id)
+        held = self._loaded() if user_id is None else self.get_user_connections(user_id)
         return held.get(connection.server_name) is connection
+
+    def _loaded(self) -> Mapping[str, Connection]:
+        return self._app.get_loaded()
 
     def _emit(self, event: Event | SweepFinished) -> None:
         name = type(event).__name__

@@ -172,7 +172,8 @@ TABLE = """
 8.3.4 connecting first disconnects, without a reset of what was counted
     breaker::connecting_anew_first_disconnects_what_there_was
 8.3.4 400 or 405 to the GET stream of a session is an error
-    waits for issue 4: protocol
+    listening::400_to_the_get_stream_of_a_session_is_an_error
+    listening::405_to_the_get_stream_of_a_session_is_an_error
 8.3.4 a sign-in that succeeds takes a cycle back, one that fails does not
     waits for issue 5: OAuth
 8.3.4 three sign-ins and more before it trips
@@ -187,13 +188,16 @@ TABLE = """
       over them; what the line is about, that sockets do not grow with reconnections, is held
     see lifecycle::connecting_again_and_again_opens_no_more_sockets
 8.4.1 separate timeouts of POST and GET, custom sse_read_timeout
-    waits for issue 4: protocol
+    does not apply: a stream that is listened to has no read timeout that could be another one:
+      the timeout is for beginning it, and whoever listens says how long he waits
+    see listening::a_stream_that_is_listened_to_has_no_read_timeout
 8.4.2 GET stream: 404 without a session ignored, with one: reconnection
-    waits for issue 4: protocol
+    listening::404_without_a_session_is_a_server_that_tells_nothing
+    listening::404_with_a_session_begins_a_new_one
 8.4.2 GET stream: 409 is one rebuild
-    waits for issue 4: protocol
+    listening::409_begins_one_new_session_and_no_more
 8.4.2 GET stream: "Maximum reconnection attempts" is real
-    waits for issue 4: protocol
+    listening::the_maximum_of_attempts_at_a_stream_is_real
 8.4.3 session DELETE on disconnect
     lifecycle::disconnecting_deletes_the_session
 8.4.3 session DELETE before the swap
@@ -254,8 +258,17 @@ TABLE = """
     catalogues::without_a_notification_nothing_is_listed_again
     catalogues::a_list_that_is_the_same_is_told_to_nobody
     catalogues::a_subscriber_that_is_undone_hears_no_more
-8.4.7 list_changed: heard while no call waits, too
-    waits for issue 4: protocol
+8.4.7 list_changed: heard while no call waits, too (here: of the application's servers, if
+  somebody wants to be told; a user's connection hears of it with its next call)
+    listening::new_tools_are_heard_of_while_no_call_waits
+    listening::new_tools_are_heard_of_after_the_stream_was_cut
+    listening::nobody_listens_if_nobody_subscribed
+    listening::users_connections_have_no_thread
+    listening::a_server_that_tells_nothing_is_asked_once_and_called_all_the_same
+    listening::a_listener_goes_with_its_connection
+    listening::closing_the_manager_does_not_wait_for_a_server_that_says_nothing
+    listening::a_burst_on_the_stream_is_one_listing_or_two
+    listening::a_fault_of_the_stream_is_no_fault_of_the_calls
 8.4.7 list_changed: a burst is coalesced
     catalogues::a_burst_of_notifications_is_one_listing_and_one_more
 8.4.7 list_changed: tried again with back-off

@@ -8,7 +8,7 @@ import logging
 import random as _random
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._runtime.cancel import Cancellation
@@ -21,11 +21,12 @@ from ..config.fingerprint import fingerprint
 from ..config.names import shadowed_names
 from ..config.predicates import is_allowed_at_app_level
 from ..errors import MCPSyncError
-from ..events import Emit, ToolsChanged
+from ..events import ConnectionCreated, Emit, Event, SweepFinished, ToolsChanged
 from ..parsers import tool_functions
 from ..protocol.lifecycle import State
 from ..transports.base import CallScope
 from .connection import Connection, Key
+from .hearing import Hearing
 from .listing import LISTING_TIMEOUT, Catalogue, read_catalogue
 from .relisting import Relisting
 
@@ -57,6 +58,7 @@ class ToolCatalogues:
         find: Returns the configuration of a server as it is now, or None.
         names: Returns the names of all servers; the tools of one that is shadowed have no keys.
         holds: Says whether a connection is the one its owner has now. As *emit*.
+        loaded: Returns the application's connections, by server. As *emit*.
         random: Returns a number from 0 to 1, for the jitter.
         monotonic: Tells the time to the back-off, in seconds.
 
@@ -70,6 +72,7 @@ class ToolCatalogues:
         find: Callable[[str], ServerConfig | None] | None = None,
         names: Callable[[], Iterable[str]] = tuple,
         holds: Callable[[Connection], bool] = lambda _: True,
+        loaded: Callable[[], Mapping[str, Connection] | None] = dict,
         random: Callable[[], float] = _random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -77,6 +80,7 @@ class ToolCatalogues:
         self._find = find
         self._names = names
         self._holds = _weakly(holds)
+        self._loaded = _weakly(loaded)
         self._lock = new_lock("tool catalogues")
         self._flight: SingleFlight[Connection, None] = SingleFlight()
         self._subscribers: dict[object, Subscriber] = {}  # swapped whole
@@ -88,6 +92,7 @@ class ToolCatalogues:
         self._relisting = Relisting(
             self._ask_again, self._doubt, random=random, monotonic=monotonic
         )
+        self._hearing = Hearing(self._is_followed, self._want)
         self._at_fork = after_fork_in_child(self._forget)
 
     # -- asking -----------------------------------------------------------------------------------
@@ -152,12 +157,24 @@ class ToolCatalogues:
         mine = object()
         with self._lock:
             self._subscribers = {**self._subscribers, mine: subscriber}
+        for connection in (self._loaded() or {}).values():
+            self._hearing.follow(connection)
 
         def undo() -> None:
             with self._lock:
                 self._subscribers = {k: s for k, s in self._subscribers.items() if k is not mine}
+            if not self._subscribers:
+                self._hearing.stop()
 
         return undo
+
+    def told(self, event: Event | SweepFinished) -> None:
+        """Hand an event of the application's connections on, and listen to one that is new."""
+        self._emit(event)
+        if isinstance(event, ConnectionCreated) and self._subscribers:
+            connection = (self._loaded() or {}).get(event.server_name)
+            if connection is not None:
+                self._hearing.follow(connection)
 
     # -- asking again -----------------------------------------------------------------------------
 
@@ -178,6 +195,7 @@ class ToolCatalogues:
         with self._lock:
             self._closed = True
         self._relisting.close()
+        self._hearing.close()
 
     def _want(self, connection: Connection) -> None:
         if (
@@ -204,6 +222,9 @@ class ToolCatalogues:
         logger.warning("[MCP][%s] its new tools cannot be had", connection.server_name)
         with self._lock:
             self._doubtful.add(connection)
+
+    def _is_followed(self, connection: Connection) -> bool:
+        return bool(self._subscribers) and self._is_wanted(connection)
 
     def _is_wanted(self, connection: Connection) -> bool:
         return connection.state is not State.CLOSED and bool(self._holds(connection))
@@ -286,6 +307,7 @@ class ToolCatalogues:
         self._lock = new_lock("tool catalogues")
         self._flight.reset()
         self._relisting.forget()
+        self._hearing.forget()
 
 
 def _functions_of(tools: Iterable[Tool], server_name: str) -> dict[str, Any]:

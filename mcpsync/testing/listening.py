@@ -137,10 +137,13 @@ class Listening:
         self.announcer.add(audience)
         try:
             with self._kept(exchange.connection):
-                while not audience.ended:
+                while True:
                     audience.news.clear()
+                    ended = audience.ended
                     while audience.pending:
                         exchange.responder.send(audience.pending.popleft())
+                    if ended:
+                        break
                     if exchange.connection.wait(_FOREVER, audience.news):
                         raise PeerGone
         finally:

@@ -30,6 +30,7 @@ class EventStream:
         self._decoder = SSEDecoder(limits.max_line_bytes, limits.max_response_bytes)
         self._pending: deque[Message] = deque()
         self.cursor: Cursor | None = cursor
+        self.open = True
 
     def receive(self, deadline: Deadline) -> Message | None:
         """Return the next message; None if none came in time."""
@@ -53,6 +54,7 @@ class EventStream:
 
     def close(self) -> None:
         """Give the socket back."""
+        self.open = False
         self._body.close()
 
 
@@ -64,6 +66,7 @@ class OnlyThese:
     def __init__(self, messages: Iterable[Message]) -> None:
         self._pending = deque(messages)
         self._error: MCPSyncError = ConnectionLost("the server said no more.")
+        self.open = True
 
     def receive(self, deadline: Deadline) -> Message:
         """Return the next message."""
@@ -77,3 +80,4 @@ class OnlyThese:
 
     def close(self) -> None:
         """Nothing to give back."""
+        self.open = False

@@ -102,6 +102,7 @@ class MailStream:
 
     def __init__(self, mail: Mail, message: Message | None, scope: CallScope) -> None:
         self._mail = mail
+        self.open = True
         self._box = Mailbox(None if message is None else message["id"])
         mail.add_listener(self._box)
         self._watch = Watch(scope.cancel, self._box.fail)
@@ -122,6 +123,7 @@ class MailStream:
 
     def close(self) -> None:
         """Listen no longer; what comes late is nobody's."""
+        self.open = False
         self._watch.end()
         self._mail.remove_listener(self._box)
 

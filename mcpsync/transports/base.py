@@ -67,6 +67,10 @@ class Stream(Protocol):
     def cursor(self) -> Cursor | None:
         """How far it was read, if its events have names to go on from."""
 
+    @property
+    def open(self) -> bool:
+        """Whether it was not closed."""
+
     def receive(self, deadline: Deadline) -> Message | Missed | None:
         """Return the next message; None if none came in time.
 

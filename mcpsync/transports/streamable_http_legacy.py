@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from ..errors import (
     ConnectError,
     ConnectionLost,
     HTTPStatusError,
+    ListenNotSupported,
     MCPError,
     MCPSyncError,
     MessageInvalid,
@@ -53,6 +55,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         self._next: _Session | None = None  # between ``initialize`` and ``initialized``
         self._left: tuple[_Session, ...] = ()
         self._pauses = Pauses()
+        self._listened_to: weakref.WeakSet[Stream] = weakref.WeakSet()
 
     @property
     def session(self) -> object:
@@ -66,9 +69,11 @@ class StreamableHTTPLegacy(StreamableHTTP):
                 self._next = self._next._replace(version=version)
 
     def enter_session(self) -> None:
-        """Use the new session for everything from now on."""
+        """Use the new session for everything from now on; nothing comes in the old one."""
         with self._lock:
             self._session, self._next = self._next, None
+        for stream in list(self._listened_to):
+            stream.abort(ConnectionLost("the session in which the server was heard is over."))
 
     def _session_of(self, message: Message) -> _Session | None:
         """Return the session a message belongs to: the last of a handshake is of the new one."""
@@ -114,7 +119,17 @@ class StreamableHTTPLegacy(StreamableHTTP):
 
     def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
         """GET what the server says by itself, after what *cursor* has seen. (H8)"""
-        return self._stream(self._get(self._session, cursor.last_event_id, scope), cursor)
+        try:
+            response = self._get(self._session, cursor.last_event_id, scope)
+        except (HTTPStatusError, MCPError) as error:
+            if error.status == 409 and any(stream.open for stream in list(self._listened_to)):
+                raise ListenNotSupported(
+                    "the server gives a client one stream, and another subscription has it."
+                ) from error
+            raise
+        stream = self._stream(response, cursor)
+        self._listened_to.add(stream)
+        return stream
 
     # -- going on with a stream -------------------------------------------------------------------
 

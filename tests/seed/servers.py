@@ -33,6 +33,22 @@ def answer_delete(server: LocalServer, status: int) -> None:
     legacy.delete = delete
 
 
+def answer_get(server: LocalServer, status: int, times: int | None = None) -> None:
+    """Have a server answer GET with *status*, so often or for good."""
+    legacy: Any = server._endpoint.legacy
+    listening: Any = server._endpoint.listening
+    left = [times]
+
+    def get(exchange: Exchange) -> None:
+        if left[0] == 0:
+            listening.get(exchange, legacy._session_of(exchange.request.headers))
+            return
+        left[0] = None if left[0] is None else left[0] - 1
+        exchange.finish(status, None)
+
+    legacy.get = get
+
+
 def hang_up_at_the_first_delete(server: LocalServer) -> None:
     """Have a server close the socket just when the first DELETE comes, unread."""
     endpoint: Any = server._endpoint

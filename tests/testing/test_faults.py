@@ -307,7 +307,7 @@ def test_faults_come_in_order_and_as_often_as_told(server, client):
 def test_a_fault_without_a_method_waits_for_a_request(server, client):
     server.inject(Fault.HTTP_500)
     assert client.notify("notifications/roots/list_changed").status == 202
-    client.send("GET")
+    client.send("PUT")
     assert client.receive().status == 405
     assert client.legacy("ping").status == 500
 

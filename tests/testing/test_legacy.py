@@ -187,10 +187,12 @@ def test_an_unknown_method_is_a_json_rpc_error(client):
     assert (answer.status, answer.error["code"]) == (200, -32601)
 
 
-def test_get_is_not_offered(client):
-    client.handshake()
-    client.send("GET")
-    assert client.receive().status == 405
+def test_get_is_not_offered_if_it_is_told_so(connect):
+    with LocalServer(era="legacy", streams=False) as server:
+        client = connect(server)
+        client.handshake()
+        client.send("GET")
+        assert client.receive().status == 405
 
 
 def test_without_sessions_every_request_stands_alone(connect):
