@@ -55,6 +55,8 @@ REQUIRED = [
     Run("tools_call", "2026-07-28"),
     Run("request-metadata", "2026-07-28"),
     Run("http-standard-headers", "2026-07-28"),
+    Run("http-custom-headers", "2026-07-28"),
+    Run("http-invalid-tool-headers", "2026-07-28"),
     Run("json-schema-ref-no-deref", "2026-07-28"),
     Run("json-schema-2020-12-preservation", "2025-11-25"),
     Run("json-schema-2020-12-preservation", "2026-07-28"),

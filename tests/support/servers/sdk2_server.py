@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Annotated
 
 import anyio
 from mcp.server import MCPServer
@@ -22,7 +23,7 @@ from mcp.types import (
     PaginatedRequestParams,
     SetLevelRequestParams,
 )
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 PAGE = 3
 
@@ -52,6 +53,18 @@ def echo(text: str) -> str:
 def weather(city: str) -> Weather:
     """Always mild."""
     return Weather(city=city, degrees=20.5)
+
+
+@server.tool()
+def locate(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+    """Take an argument that goes along as a header; the SDK holds the two against each other."""
+    return f"in {region}"
+
+
+@server.tool()
+def scores() -> list[float]:
+    """A list; before 2026 structured content was an object, so the SDK wraps it."""
+    return [1.5, 2.5]
 
 
 @server.tool()
