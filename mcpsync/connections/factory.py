@@ -14,7 +14,7 @@ from .._runtime.breaker import CircuitBreaker
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
-from ..client.caching import CacheConfig, ResponseCache, Store
+from ..client.caching import CacheConfig, ResponseCache, AnswerStore
 from ..client.carriers import settings_for
 from ..config import HttpServerConfig, ServerConfig
 from ..config.fingerprint import fingerprint
@@ -157,7 +157,7 @@ class ConnectionFactory:
         self._trust = trust
         self._on_notification = on_notification
         self._cache = cache
-        self._public = Store(cache) if cache is not None and cache.share_public else None
+        self._public = AnswerStore(cache) if cache is not None and cache.share_public else None
         self._validate = validate_structured_content
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
