@@ -14,7 +14,7 @@ from .._runtime.breaker import CircuitBreaker
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
-from ..client.caching import CacheConfig, ResponseCache, AnswerStore
+from ..client.caching import AnswerStore, CacheConfig, ResponseCache
 from ..client.carriers import settings_for
 from ..config import HttpServerConfig, ServerConfig
 from ..config.fingerprint import fingerprint

@@ -7,7 +7,7 @@ import pytest
 
 import mcpsync
 from mcpsync import CacheConfig
-from mcpsync.client.caching import MAX_TTL_MS, ResponseCache, AnswerStore
+from mcpsync.client.caching import MAX_TTL_MS, AnswerStore, ResponseCache
 from mcpsync.errors import ConfigurationError, ConnectionClosed, MCPError
 from mcpsync.session.callbacks import Callbacks, dispatcher
 from mcpsync.testing import FakeClock, LocalServer
