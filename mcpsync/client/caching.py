@@ -85,7 +85,7 @@ class _Entry(NamedTuple):
     good_until: float
 
 
-class Store:
+class AnswerStore:
     """Answers within limits of number and size. Thread-safe.
 
     Args:
@@ -177,9 +177,11 @@ class ResponseCache:
         where: Which server *public* means by this client's; whoever shares has the same.
     """
 
-    def __init__(self, config: CacheConfig, public: Store | None = None, where: str = "") -> None:
+    def __init__(
+        self, config: CacheConfig, public: AnswerStore | None = None, where: str = ""
+    ) -> None:
         self._config = config
-        self._own = Store(config)
+        self._own = AnswerStore(config)
         self._public = public
         self._where = where
 

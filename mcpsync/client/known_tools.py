@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
-from ..protocol.mirroring import NOTHING, MirroredParameter, mirroring_of
+from ..protocol.mirroring import NOTHING, MirroredParameter, is_mentioned, mirroring_of
 from .structured import OutputSchema, output_schemas
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_TOOLS: Final = 10_000  # the oldest are forgotten first
-MAX_CHARS: Final = 16 * 1024 * 1024  # of all their names and schemas
+MAX_BYTES: Final = 16 * 1024 * 1024  # of all their names and schemas
 MAX_TOLD: Final = 1000  # warnings about tools that break the rules
 
 
@@ -33,8 +33,8 @@ class KnownTool(NamedTuple):
 
     @property
     def size(self) -> int:
-        """About how many characters it holds."""
-        return len(self.output.text) if self.output is not None else 0
+        """About how many bytes it holds."""
+        return len(self.output.written) if self.output is not None else 0
 
 
 class KnownTools:
@@ -45,14 +45,14 @@ class KnownTools:
     Args:
         with_output: Whether to keep what tools say of their structured content.
 
-    Lock: _lock guards _tools, _chars, _told.
+    Lock: _lock guards _tools, _bytes, _told.
     """
 
     def __init__(self, *, with_output: bool) -> None:
         self._with_output = with_output
         self._lock = new_lock("known tools")
         self._tools: dict[str, KnownTool] = {}
-        self._chars = 0
+        self._bytes = 0
         self._told: set[tuple[str, str]] = set()
         self._at_fork = after_fork_in_child(self._forget)
 
@@ -71,6 +71,7 @@ class KnownTools:
         kept: list[Tool] = []
         learned: dict[str, KnownTool | None] = {}
         faults: list[tuple[str, str]] = []
+        mirrors = mirrors and is_mentioned([tool.input_schema for tool in page.tools])
         for tool in page.tools:
             mirroring = mirroring_of(tool.input_schema) if mirrors else NOTHING
             if mirroring.fault is not None:
@@ -93,19 +94,19 @@ class KnownTools:
     def _keep(self, learned: dict[str, KnownTool | None], is_whole: bool) -> None:
         with self._lock:
             if is_whole:
-                self._tools, self._chars = {}, 0
+                self._tools, self._bytes = {}, 0
             for name, tool in learned.items():
                 self._drop(name)
                 if tool is not None:
                     self._tools[name] = tool
-                    self._chars += len(name) + tool.size
-            while len(self._tools) > MAX_TOOLS or self._chars > MAX_CHARS:
+                    self._bytes += len(name) + tool.size
+            while len(self._tools) > MAX_TOOLS or self._bytes > MAX_BYTES:
                 self._drop(next(iter(self._tools)))
 
     def _drop(self, name: str) -> None:
         tool = self._tools.pop(name, None)
         if tool is not None:
-            self._chars -= len(name) + tool.size
+            self._bytes -= len(name) + tool.size
 
     def _warn(self, faults: list[tuple[str, str]]) -> None:
         """Log each fault once, so that a listing that is asked for often does not fill the log."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import json
+import marshal
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from .._runtime.deadline import Deadline
@@ -21,7 +22,7 @@ from ..errors import StructuredContentInvalid
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
 
-MAX_CHARS: Final = 256 * 1024  # of one outputSchema, as JSON
+MAX_BYTES: Final = 256 * 1024  # of one outputSchema
 MAX_SUBSCHEMAS: Final = 2000  # JSON objects in it
 MAX_DEPTH: Final = 64
 MAX_PATTERN: Final = 2000  # characters of one regular expression
@@ -31,6 +32,7 @@ LEAST_SECONDS: Final = 0.1  # of it that an answer has that came at the last mom
 LOOK_EVERY: Final = 256  # steps between two looks at the clock
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_BY_VALUE: Final = 2  # the format of marshal in which equal values are equal bytes
 _BUNDLED: Final = "json-schema.org"  # documents that jsonschema has at hand
 
 Keyword = Callable[[Any, Any, Any, Any], Any]
@@ -51,15 +53,15 @@ class OutputSchema:
     of the process that know the same schema.
 
     Args:
-        text: It, as JSON.
+        written: It, as ``marshal`` writes it: compact, and nobody's to change.
         fault: Why it cannot be used, if that is known already.
 
     Attributes:
-        text: It, as JSON.
+        written: The same.
     """
 
-    def __init__(self, text: str, fault: str | None = None) -> None:
-        self.text = text
+    def __init__(self, written: bytes, fault: str | None = None) -> None:
+        self.written = written
         self._fault = fault
         self._validator: Any = None
 
@@ -99,7 +101,7 @@ class OutputSchema:
     def _usable(self) -> Any:
         if self._validator is None and self._fault is None:
             try:
-                self._validator = _compiled(self.text)
+                self._validator = _compiled(marshal.loads(self.written))  # noqa: S302 - our own
             except _Unusable as unusable:
                 self._fault = str(unusable)
         if self._fault is not None:
@@ -115,19 +117,21 @@ class OutputSchemas:
 
     def __init__(self) -> None:
         self._lock = new_lock("output schemas")
-        self._known: weakref.WeakValueDictionary[str, OutputSchema] = weakref.WeakValueDictionary()
+        self._known: weakref.WeakValueDictionary[bytes, OutputSchema] = (
+            weakref.WeakValueDictionary()
+        )
         self._at_fork = after_fork_in_child(self._forget)
 
-    def of(self, schema: Mapping[str, Any]) -> OutputSchema:
+    def of(self, schema: dict[str, Any]) -> OutputSchema:
         """Return what to check results with; never fails, whatever *schema* is."""
         try:
-            text = json.dumps(schema, separators=(",", ":"))
-        except (ValueError, TypeError, RecursionError):
-            return OutputSchema("", "it is nested too deeply")
-        if len(text) > MAX_CHARS:
-            return OutputSchema("", f"it has more than {MAX_CHARS} characters")
+            written = marshal.dumps(schema, _BY_VALUE)
+        except ValueError:
+            return OutputSchema(b"", "it is nested too deeply")
+        if len(written) > MAX_BYTES:
+            return OutputSchema(b"", f"it has more than {MAX_BYTES} bytes")
         with self._lock:
-            return self._known.setdefault(text, OutputSchema(text))
+            return self._known.setdefault(written, OutputSchema(written))
 
     def _forget(self) -> None:
         self._lock = new_lock("output schemas")
@@ -139,8 +143,8 @@ output_schemas = OutputSchemas()
 # -- from a schema to what checks with it ----------------------------------------------------------
 
 
-def _compiled(text: str) -> Any:
-    """Return a validator of ``jsonschema``.
+def _compiled(schema: dict[str, Any]) -> Any:
+    """Return a validator of ``jsonschema`` for *schema*, which is ours to change.
 
     Raises:
         _Unusable: It is no schema, or none that can be used here.
@@ -149,10 +153,6 @@ def _compiled(text: str) -> Any:
     from jsonschema.validators import validator_for
     from referencing import Registry
 
-    try:
-        schema = json.loads(text)
-    except RecursionError:
-        raise _Unusable("it is nested too deeply") from None
     dialect = schema.pop("$schema", DIALECT)
     nothing: Any = None
     known = _is_text(dialect)

@@ -14,7 +14,7 @@ from .._runtime.breaker import CircuitBreaker
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
-from ..client.caching import CacheConfig, ResponseCache, Store
+from ..client.caching import AnswerStore, CacheConfig, ResponseCache
 from ..client.carriers import settings_for
 from ..client.extensions import settings_of
 from ..config import HttpServerConfig, ServerConfig
@@ -163,7 +163,7 @@ class ConnectionFactory:
         if "extensions" in self._client_options:  # found wrong now, and not by the first user
             self._client_options["extensions"] = settings_of(self._client_options["extensions"])
         self._cache = cache
-        self._public = Store(cache) if cache is not None and cache.share_public else None
+        self._public = AnswerStore(cache) if cache is not None and cache.share_public else None
         self._validate = validate_structured_content
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}

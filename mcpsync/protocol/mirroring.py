@@ -7,6 +7,7 @@ server and values from a model, so neither becomes a header unseen.
 
 from __future__ import annotations
 
+import marshal
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,7 @@ PREFIX: Final = "Mcp-Param-"
 MAX_SUBSCHEMAS: Final = 50_000  # of one tool: beyond that nobody means it
 SAFE_INTEGER: Final = 2**53 - 1
 
+_WRITTEN = ANNOTATION.encode()
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TYPES = ("string", "integer", "boolean")
 
@@ -64,6 +66,14 @@ class Mirroring(NamedTuple):
 
 
 NOTHING: Final = Mirroring()
+
+
+def is_mentioned(input_schemas: list[Any]) -> bool:
+    """Whether one of the schemas has the annotation's name in it, as whatever; fast if not."""
+    try:
+        return _WRITTEN in marshal.dumps(input_schemas)  # there is no quicker look at it all
+    except ValueError:  # nested too deeply, or not as JSON is decoded: look properly
+        return True
 
 
 def mirroring_of(input_schema: Any) -> Mirroring:

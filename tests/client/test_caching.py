@@ -7,7 +7,7 @@ import pytest
 
 import mcpsync
 from mcpsync import CacheConfig
-from mcpsync.client.caching import MAX_TTL_MS, ResponseCache, Store
+from mcpsync.client.caching import MAX_TTL_MS, AnswerStore, ResponseCache
 from mcpsync.errors import ConfigurationError, ConnectionClosed, MCPError
 from mcpsync.session.callbacks import Callbacks, dispatcher
 from mcpsync.testing import FakeClock, LocalServer
@@ -432,7 +432,7 @@ def test_a_manager_without_a_cache_keeps_nothing(server):
 
 
 def test_a_forked_child_begins_with_nothing():
-    store = Store(CacheConfig())
+    store = AnswerStore(CacheConfig())
     cache = ResponseCache(CacheConfig(), store, "here")
     for scope in ("public", "private"):
         cache.keep(cache.ask("tools/list", scope), a_page(60_000, scope), is_modern=True)

@@ -212,7 +212,7 @@ def test_a_server_cannot_make_the_client_know_without_end(monkeypatch):
     for number in range(10):
         known.learn(page(mirrored(str(number)), cursor="x"), is_whole=False, mirrors=True)
     assert [n for n in range(10) if known.get(str(n)) is not None] == [7, 8, 9]
-    monkeypatch.setattr(known_tools, "MAX_CHARS", 100)
+    monkeypatch.setattr(known_tools, "MAX_BYTES", 100)
     big = {"name": "big", "inputSchema": {}, "outputSchema": {"description": "x" * 90}}
     known.learn(page(big, cursor="x"), is_whole=False, mirrors=True)
     assert known.get("9") is None

@@ -195,7 +195,7 @@ def test_steps_are_counted(monkeypatch):
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
-        ({"description": "x" * structured.MAX_CHARS}, "characters"),
+        ({"description": "x" * structured.MAX_BYTES}, "bytes"),
         ({"anyOf": [{}] * (structured.MAX_SUBSCHEMAS + 1)}, "subschemas"),
         ({"pattern": "a" * (structured.MAX_PATTERN + 1)}, "pattern"),
     ],

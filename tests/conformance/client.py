@@ -64,6 +64,21 @@ def have_an_answer_cut(client: mcpsync.Client, context: Context) -> None:
     client.call_tool("test_reconnection", {})
 
 
+@scenario("http-custom-headers")
+def make_the_calls_of_the_context(client: mcpsync.Client, context: Context) -> None:
+    """List the tools, so that their headers are known, and make the calls the suite asks for."""
+    client.list_tools()
+    for call in context["toolCalls"]:
+        client.call_tool(call["name"], call["arguments"])
+
+
+@scenario("http-invalid-tool-headers")
+def call_every_tool_that_was_listed(client: mcpsync.Client, context: Context) -> None:
+    """Call what is left of the listing."""
+    for tool in client.tools():
+        client.call_tool(tool.name, {"region": "us-west1"})
+
+
 @scenario("json-schema-2020-12-preservation")
 def echo_the_schema(client: mcpsync.Client, context: Context) -> None:
     """Send the input schema of one tool back through another, untouched."""

@@ -13,6 +13,7 @@ from mcpsync.protocol.mirroring import (
     MAX_SUBSCHEMAS,
     NOTHING,
     MirroredParameter,
+    is_mentioned,
     mirroring_of,
     param_headers,
 )
@@ -199,3 +200,18 @@ def test_no_name_and_no_value_gets_out_of_its_header(name, value):
         if isinstance(value, str):
             hidden = re.fullmatch(r"=\?base64\?(.*)\?=", text)
             assert (base64.b64decode(hidden[1]).decode() if hidden else text) == value
+
+
+@given(schemas=st.lists(JSON, max_size=4))
+def test_what_mentions_no_annotation_mirrors_nothing(schemas):
+    if not is_mentioned(schemas):
+        assert all(mirroring_of(schema) is NOTHING for schema in schemas)
+
+
+def test_a_schema_is_looked_at_only_if_the_annotation_is_mentioned():
+    assert not is_mentioned([tool(a={"type": "string"})])
+    assert is_mentioned([{}, tool(a=REGION)])
+    deep = REGION
+    for _ in range(20_000):
+        deep = {"not": deep}
+    assert is_mentioned([deep])

@@ -56,6 +56,8 @@ REQUIRED = [
     Run("request-metadata", "2026-07-28"),
     Run("sep-2322-client-request-state", "2026-07-28"),
     Run("http-standard-headers", "2026-07-28"),
+    Run("http-custom-headers", "2026-07-28"),
+    Run("http-invalid-tool-headers", "2026-07-28"),
     Run("json-schema-ref-no-deref", "2026-07-28"),
     Run("json-schema-2020-12-preservation", "2025-11-25"),
     Run("json-schema-2020-12-preservation", "2026-07-28"),

@@ -61,6 +61,18 @@ def weather(city: str) -> Weather:
 
 
 @server.tool()
+def locate(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+    """Take an argument that goes along as a header; the SDK holds the two against each other."""
+    return f"in {region}"
+
+
+@server.tool()
+def scores() -> list[float]:
+    """A list; before 2026 structured content was an object, so the SDK wraps it."""
+    return [1.5, 2.5]
+
+
+@server.tool()
 def fail(text: str) -> str:
     """Fail with a text."""
     raise ValueError(text)
