@@ -152,8 +152,9 @@ class TaskWatch:
         """
         task_id = task if isinstance(task, str) else task.task_id
         try:
-            found = self.look(task_id) if isinstance(task, str) else task
-            return self._follow(found)
+            if isinstance(task, str) or task.status != "working":
+                task = self.look(task_id)  # what begins a task tells its state, and no more
+            return self._follow(task)
         except MCPSyncError as error:
             error.task_id = task_id
             error.maybe_executed = True
