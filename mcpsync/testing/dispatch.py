@@ -137,7 +137,7 @@ class Dispatcher:
         elif self._options.tasks:
             extensions[TASKS_EXTENSION] = {}
         if self._options.skills:
-            extensions[SKILLS_EXTENSION] = {"directoryRead": True}
+            extensions[SKILLS_EXTENSION] = {"directoryRead": self.skills.directory_read}
         return {**found, "extensions": extensions} if extensions else found
 
     def _list_tools(self, call: Call) -> JSONObject:
