@@ -39,8 +39,8 @@ _MODERN_NAMES = {"ttlMs": "ttl", "pollIntervalMs": "pollInterval"}
 Request: TypeAlias = Callable[[str, Mapping[str, Any] | None, Call], dict[str, Any]]
 """Makes a request over the session of the moment, and returns its result as it came."""
 
-Answer: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""Answers a request of the server, given its method and params, with a result."""
+Answer: TypeAlias = Callable[[str, Mapping[str, Any], str], Mapping[str, Any]]
+"""Answers a request of the server, given its method, params and key, with a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +152,9 @@ class TaskWatch:
         """
         task_id = task if isinstance(task, str) else task.task_id
         try:
-            found = self.look(task_id) if isinstance(task, str) else task
-            return self._follow(found)
+            if isinstance(task, str) or task.status != "working":
+                task = self.look(task_id)  # what begins a task tells its state, and no more
+            return self._follow(task)
         except MCPSyncError as error:
             error.task_id = task_id
             error.maybe_executed = True
@@ -185,17 +186,17 @@ class TaskWatch:
             return
         if len(self._answered) + len(fresh) > MOST_INPUTS:
             raise LimitExceeded(f"the server's task has more than {MOST_INPUTS} questions.")
-        responses = {key: self._answer_to(each, task) for key, each in fresh.items()}
+        responses = {key: self._answer_to(key, each, task) for key, each in fresh.items()}
         self._ask("tasks/update", {"taskId": task.task_id, "inputResponses": responses})
         self._answered.update(fresh)
 
-    def _answer_to(self, wanted: Any, task: Task) -> Mapping[str, Any]:
+    def _answer_to(self, key: str, wanted: Any, task: Task) -> Mapping[str, Any]:
         if not isinstance(wanted, Mapping) or not isinstance(wanted.get("method"), str):
             raise MessageInvalid("the server's task asks something that is no request.")
         refused: MCPError | None = None
         if self._answer is not None:
             try:
-                return self._answer(wanted["method"], codec.params_of(wanted))
+                return self._answer(wanted["method"], codec.params_of(wanted), key)
             except MCPError as error:
                 refused = error
         raise InputRequired(

@@ -147,7 +147,7 @@ class Dispatcher:
         elif self._options.tasks:
             extensions[TASKS_EXTENSION] = {}
         if self._options.skills:
-            extensions[SKILLS_EXTENSION] = {"directoryRead": True}
+            extensions[SKILLS_EXTENSION] = {"directoryRead": self.skills.directory_read}
         return {**found, "extensions": extensions} if extensions else found
 
     def _read_resource(self, call: Call) -> JSONObject:

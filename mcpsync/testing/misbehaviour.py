@@ -9,7 +9,7 @@ from .responder import Message
 
 GARBAGE = b'}{ "jsonrpc": nonsense'
 STRAY = notification_message("notifications/message", {"level": "info", "data": "first of a batch"})
-_LIST_KEYS = ("tools", "resources", "resourceTemplates", "prompts")
+_LIST_KEYS = ("tools", "resources", "resourceTemplates", "prompts", "skills")
 
 
 def spoil(injection: Injection | None, message: JSONObject) -> Message:

@@ -28,12 +28,14 @@ class SkillShelf:
         entries: The entry of each skill, by the URI of its ``SKILL.md``. They are made from the
             files when the shelf is; changing a file afterwards makes it a forgery.
         listed: Which skills ``skills/list`` shows.
+        directory_read: Whether it says that directories may be read.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.entries: dict[str, JSONObject] = {}
         self.listed: list[str] = []
+        self.directory_read = True
         self.add(
             "acme/refunds",
             "Refund a customer",

@@ -230,6 +230,7 @@ class TaskStore:
         )
         with self._lock:
             self._records[record.id] = record
+        self._journal.note_change()
         if call.era == "legacy":
             return {"task": record.legacy()}
         return {"resultType": "task", **record.modern()}
