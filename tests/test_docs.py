@@ -47,6 +47,8 @@ from mcpsync.testing import LocalServer
 from mcpsync.testing.command import parse_fault
 from support.source import ROOT, library
 
+pytestmark = pytest.mark.once  # the pages are the same for every Python
+
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]

@@ -175,7 +175,7 @@ def call_again(client):
 @pytest.mark.filterwarnings("ignore::Warning")
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 def test_whatever_a_server_sends_ends_in_an_answer_or_in_one_of_our_errors(malicious, mode):
-    @examples(short=150, long=8_000)
+    @examples(150)
     @given(answers())
     def works(answer):
         try_it(malicious, mode, "tools/call", answer)
@@ -187,7 +187,7 @@ def test_whatever_a_server_sends_ends_in_an_answer_or_in_one_of_our_errors(malic
     ("mode", "method"), [("auto", "server/discover"), ("legacy", "initialize")]
 )
 def test_so_does_what_it_sends_while_we_connect(malicious, mode, method):
-    @examples(short=100, long=5_000)
+    @examples(100)
     @given(answers())
     def works(answer):
         try_it(malicious, mode, method, answer)

@@ -49,7 +49,7 @@ def decoded(chunks):
     return events, None
 
 
-@examples(short=400, long=60_000)
+@examples(400)
 @given(cut())
 def test_an_event_stream_is_the_same_however_it_is_cut(both):
     stream, chunks = both
@@ -62,7 +62,7 @@ def test_an_event_stream_is_the_same_however_it_is_cut(both):
         assert events == slowly
 
 
-@examples(short=200, long=20_000)
+@examples(200)
 @given(cut())
 def test_no_event_is_longer_than_its_limit(both):
     events, _ = decoded(both[1])
@@ -100,7 +100,7 @@ bodies = st.one_of(
 )
 
 
-@examples(short=400, long=60_000)
+@examples(400)
 @given(bodies)
 @example(b'{"jsonrpc": "2.0", "id": NaN, "result": {}}')
 @example(b'{"jsonrpc": "2.0", "id": 1, "result": {"x": -Infinity}}')
@@ -140,7 +140,7 @@ def judge_error(error):
     assert str(error)
 
 
-@examples(short=200, long=20_000)
+@examples(200)
 @given(bodies)
 def test_the_error_in_a_failed_answer_is_found_or_there_is_none(body):
     error = codec.find_error(body)
@@ -164,7 +164,7 @@ def test_no_body_takes_much_more_memory_than_it_is_long():
 any_text = st.text() | st.text("=?base64 x\n\r\t\x7fé", max_size=24)
 
 
-@examples(short=300, long=40_000)
+@examples(300)
 @given(any_text)
 def test_a_mirrored_header_is_one_line_of_printable_ascii(value):
     try:
@@ -175,7 +175,7 @@ def test_a_mirrored_header_is_one_line_of_printable_ascii(value):
     assert re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", sent)
 
 
-@examples(short=300, long=40_000)
+@examples(300)
 @given(any_text | st.text('scope="', max_size=40) | st.text().map('Bearer scope="{}"'.format))
 def test_scopes_of_any_challenge_are_words(challenge):
     for scope in challenged_scopes(challenge):
@@ -193,7 +193,7 @@ def test_a_challenge_that_looks_promising_all_along_does_not_take_long():
         tracemalloc.stop()
 
 
-@examples(short=300, long=40_000)
+@examples(300)
 @given(any_text)
 def test_a_session_id_that_is_taken_can_be_sent(value):
     if is_session_id(value):
