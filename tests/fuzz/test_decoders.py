@@ -105,6 +105,7 @@ bodies = st.one_of(
 @example(b'{"jsonrpc": "2.0", "id": NaN, "result": {}}')
 @example(b'{"jsonrpc": "2.0", "id": 1, "result": {"x": -Infinity}}')
 @example(b'{"jsonrpc": "2.0", "id": 1, "error": {"code": true}}')
+@example(b'{"jsonrpc": "2.0", "method": null, "result": "2.0"}')
 @example(b"\xff\xfe{\0}\0")
 def test_bytes_are_messages_or_invalid(body):
     for data in (body, body.decode("utf-8", "replace")):
