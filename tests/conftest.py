@@ -1,6 +1,7 @@
 """Guards around every test, and a line with the counts for whoever adds up several runs."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,24 @@ def pytest_configure(config: pytest.Config) -> None:
     loopback = config.stash[guards.LOOPBACK] = guards.Loopback()
     loopback.install()
     locks.check_discipline(True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests that are marked `once` out where MCPSYNC_ONCE says another Python has run them.
+
+    MCPSYNC_ONCE names a file that the first of several runs writes; without it all tests run.
+    """
+    path, this = os.environ.get("MCPSYNC_ONCE"), sys.version
+    if path is None:
+        return
+    note = Path(path)
+    if not note.exists():
+        note.write_text(this, encoding="utf-8")
+    if note.read_text(encoding="utf-8") == this:
+        return
+    gone = [item for item in items if item.get_closest_marker("once")]
+    items[:] = [item for item in items if not item.get_closest_marker("once")]
+    config.hook.pytest_deselected(items=gone)
 
 
 @pytest.fixture(autouse=True)

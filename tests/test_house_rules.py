@@ -7,6 +7,8 @@ import pytest
 
 from support.source import ROOT, Module, library
 
+pytestmark = pytest.mark.once  # it reads the source
+
 MODULE_LINES = 500
 FUNCTION_LINES = 60
 FORBIDDEN = {

@@ -7,6 +7,8 @@ import pytest
 
 from support.source import Module, library
 
+pytestmark = pytest.mark.once  # it reads the source
+
 FLOORS = [
     {"errors", "version"},
     {"_runtime"},

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once  # it reads the tests
+
 SEED = Path(__file__).parent / "seed"
 LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8}
 TABLE = """

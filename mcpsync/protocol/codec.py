@@ -153,13 +153,13 @@ def params_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_reply(message: Mapping[str, Any]) -> bool:
-    """Whether *message* answers a request."""
-    return "method" not in message
+    """Whether *message* answers a request. Some servers put a null there for what is not."""
+    return message.get("method") is None
 
 
 def is_request(message: Mapping[str, Any]) -> bool:
-    """Whether *message* wants an answer."""
-    return "method" in message and "id" in message
+    """Whether *message* wants an answer; an id that is null is none. (Requirement L4)"""
+    return message.get("method") is not None and message.get("id") is not None
 
 
 def is_error(message: Mapping[str, Any]) -> bool:

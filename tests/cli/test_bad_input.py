@@ -5,6 +5,8 @@ import pytest
 from mcpsync.testing import Fault, LocalServer
 from support.processes import free_port
 
+pytestmark = pytest.mark.once  # words and exit codes are the same with every Python
+
 
 @pytest.mark.parametrize(
     ("words", "fragments"),

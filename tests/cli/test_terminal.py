@@ -4,6 +4,8 @@ import pytest
 
 from mcpsync.testing import Fault
 
+pytestmark = pytest.mark.once  # what is shown is the same with every Python
+
 
 def test_a_bar_shows_the_progress_while_we_wait(terminal, server):
     code, shown = terminal("call", server.url, "slow", "seconds:=1", "steps:=4")

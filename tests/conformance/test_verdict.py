@@ -4,6 +4,8 @@ import pytest
 
 from support.conformance import REQUIRED, Run, Verdict
 
+pytestmark = pytest.mark.once
+
 
 def verdict(*statuses, scenario="tools_call", exit_code=0, name="Row"):
     checks = [{"name": name, "status": status, "errorMessage": "why"} for status in statuses]

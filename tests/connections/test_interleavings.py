@@ -39,6 +39,8 @@ from support.scheduler import (
     replay,
 )
 
+pytestmark = pytest.mark.once  # the scheduler says which thread runs, not Python
+
 CRM = Key("ada", "crm")
 WIKI = Key("ada", "wiki")
 IDLE = 900.0

@@ -130,6 +130,17 @@ def test_a_byte_order_mark_before_it_is_no_matter():
     assert codec.decode(b"\xef\xbb\xbf" + in_json(REPLY)) == [REPLY]
 
 
+def test_members_that_are_null_are_not_there():
+    """As serialisers write them that know no other way to leave one out."""
+    (reply,) = codec.decode(in_json(REPLY | {"method": None, "params": None, "error": None}))
+    assert codec.is_reply(reply)
+    assert not codec.is_request(reply)
+    assert codec.result_of(reply) == {}
+    (told,) = codec.decode(in_json({"jsonrpc": "2.0", "id": None, "method": "x", "result": None}))
+    assert not codec.is_reply(told)
+    assert not codec.is_request(told)
+
+
 def test_a_batch_is_taken_in_its_order():
     assert codec.decode(in_json([PING, REPLY])) == [PING, REPLY]
 

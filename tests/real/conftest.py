@@ -13,11 +13,17 @@ from support.processes import ServerProcess
 ServerFor = Callable[[Kind], ServerProcess]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below this directory has the mark `real`."""
+    """Everything below this directory has the marks `real` and `once`.
+
+    What other people's servers do is the same whatever Python asks them. What we do with sockets,
+    processes and threads is said with our own server, and with every Python.
+    """
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.real)
+            item.add_marker(pytest.mark.once)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
