@@ -180,14 +180,14 @@ class Answers:
             logger.exception("[%s] the callback for %s failed", self.server_name, method)
             raise Refusal(codec.INTERNAL_ERROR, "No answer: the callback failed") from error
 
-    def result_for(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Answer what a task asks, which has no request of its own.
+    def result_for(self, method: str, params: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        """Answer what a task asks under *key*, which is no request of its own.
 
         Raises:
             MCPError: There is no answer; it says why as an error reply would.
         """
         try:
-            return self.answer(method, params, "")
+            return self.answer(method, params, key)
         except Refusal as refusal:
             raise MCPError(refusal.text, code=refusal.code, data=refusal.data) from refusal
 
