@@ -15,14 +15,11 @@ from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
 from ._runtime.fork import after_fork_in_child
 from ._runtime.locks import new_lock
-from .client.caching import DEFAULT_CACHE, CacheConfig
-from .client.extensions import Extensions
+from .client.making import ClientOptions
 from .client.options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
-    AnsweringOptions,
     CallOptions,
-    checked_answering,
     checked_timeout,
     scope_of,
 )
@@ -38,11 +35,11 @@ from .connections import (
 )
 from .connections.catalogue import ToolCatalogues
 from .connections.discovery import Discovery, Holder, ToolDiscovery
-from .connections.disposal import Lease
+from .connections.factory import checked_attempts
 from .connections.options import ManagerOptions
 from .connections.request_scope import table_of_a_request
 from .connections.resuming import Resuming
-from .connections.routing import Router
+from .connections.routing import Router, lasting
 from .errors import ConfigurationError, MCPSyncError
 from .events import CallFinished, Event, EventSink, SweepFinished
 from .http import Limits
@@ -50,7 +47,6 @@ from .http.settings import Session
 from .parsers import format_instructions
 from .registry import ServersRegistry
 from .session.callbacks import ProgressCallback
-from .session.tracing import Tracing
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, Tool
@@ -79,10 +75,8 @@ class MCPManager(Resuming):
         on_event: Called with each event of :mod:`mcpsync.events`, on the thread it happens on.
         session: A ``requests.Session`` to take proxies, TLS settings and headers from.
         limits: How much a server may send.
-        extensions, tracing: As :class:`~mcpsync.Client` has them.
-        cache, validate_structured_content: As :class:`~mcpsync.Client` has them.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
-        answering: What servers are answered with; see :class:`AnsweringOptions`.
+        client_options: As :class:`~mcpsync.Client` has them; see :class:`ClientOptions`.
 
     Raises:
         ConfigurationError: A configuration is wrong; the server is named.
@@ -103,12 +97,8 @@ class MCPManager(Resuming):
         on_event: EventSink | None = None,
         session: Session | None = None,
         limits: Limits | None = None,
-        extensions: Extensions | None = None,
-        tracing: Tracing | None = None,
-        cache: CacheConfig | None = DEFAULT_CACHE,
-        validate_structured_content: bool = True,
         clock: Clock | None = None,
-        **answering: Unpack[AnsweringOptions],
+        **client_options: Unpack[ClientOptions],
     ) -> None:
         self._timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
         self._clock = clock = clock if clock is not None else SystemClock()
@@ -127,17 +117,11 @@ class MCPManager(Resuming):
             timeout=self._timeout,
             session=session,
             limits=limits,
-            attempts=_at_least_one(connect_attempts),
+            attempts=checked_attempts(connect_attempts),
             backoff=connect_backoff,
             trust=trust_timeout,
             on_notification=self._catalogues.notified,
-            client_options={
-                "extensions": extensions,
-                "tracing": tracing,
-                **checked_answering(answering),
-            },
-            cache=cache,
-            validate_structured_content=validate_structured_content,
+            client_options=client_options,
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(
@@ -249,7 +233,7 @@ class MCPManager(Resuming):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        with _lasting(self._router.lease(server, user, options)) as connection:
+        with lasting(self._router.lease(server, user, options)) as connection:
             return connection
 
     def get_user_connection(
@@ -276,7 +260,7 @@ class MCPManager(Resuming):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        lease = _lasting(self._router.lease(server, as_user(user), options, of_user=True))
+        lease = lasting(self._router.lease(server, as_user(user), options, of_user=True))
         if lease.lender is not self._users:
             with lease as connection:
                 return connection
@@ -495,23 +479,6 @@ class MCPManager(Resuming):
             f"<MCPManager {len(self.server_names)} servers, {counts.users} users, "
             f"{counts.connections} connections, {counts.leased} leased>"
         )
-
-
-def _lasting(lease: Lease) -> Lease:
-    """Return what lends a connection that is there afterwards, too."""
-    if lease.afterwards is not None:
-        raise ConfigurationError(
-            f'server "{lease.key.server_name}" needs values of one request: '
-            "with manager.request_scope(body=…).",
-            server_name=lease.key.server_name,
-        )
-    return lease
-
-
-def _at_least_one(attempts: int) -> int:
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise ConfigurationError(f"connect_attempts must be 1 or more, not {attempts!r}.")
-    return attempts
 
 
 def _id_of(user: Any) -> str | None:

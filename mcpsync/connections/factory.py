@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import random as _random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._runtime.backoff import linear, pause
@@ -14,9 +14,9 @@ from .._runtime.breaker import CircuitBreaker
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
-from ..client.caching import AnswerStore, CacheConfig, ResponseCache
+from ..client.caching import DEFAULT_CACHE, AnswerStore, ResponseCache
 from ..client.carriers import settings_for
-from ..client.extensions import settings_of
+from ..client.making import ClientOptions, checked_client_options
 from ..config import HttpServerConfig, ServerConfig
 from ..config.fingerprint import fingerprint
 from ..errors import (
@@ -126,8 +126,6 @@ class ConnectionFactory:
         trust: Seconds for which a server that answered is believed to be there.
         on_notification: Called with a connection and each notification that comes over it.
         client_options: What every :class:`~mcpsync.Client` is made with besides.
-        cache: How answers are kept that are good for a while; None to keep none.
-        validate_structured_content: Whether structured content is held against its schema.
         random: Returns a number from 0 to 1, for the jitter.
     """
 
@@ -144,9 +142,7 @@ class ConnectionFactory:
         backoff: float = BACKOFF,
         trust: float = TRUST,
         on_notification: Notified | None = None,
-        client_options: Mapping[str, Any] | None = None,
-        cache: CacheConfig | None = None,
-        validate_structured_content: bool = True,
+        client_options: ClientOptions | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._clock = clock
@@ -159,12 +155,9 @@ class ConnectionFactory:
         self._backoff = backoff
         self._trust = trust
         self._on_notification = on_notification
-        self._client_options = dict(client_options or {})
-        if "extensions" in self._client_options:  # found wrong now, and not by the first user
-            self._client_options["extensions"] = settings_of(self._client_options["extensions"])
-        self._cache = cache
+        own = self._client_options = checked_client_options(client_options or {})
+        cache = self._cache = own.pop("cache", DEFAULT_CACHE)
         self._public = AnswerStore(cache) if cache is not None and cache.share_public else None
-        self._validate = validate_structured_content
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
         self._at_fork = after_fork_in_child(breaker.forget)
@@ -298,7 +291,6 @@ class ConnectionFactory:
             on_notification=self._on_notification,
             **self._client_options,
             cache=self._cache_of(principal),
-            validate_structured_content=self._validate,
         )
         try:
             connection.connect(timeout=limit.deadline, cancel=scope.cancel, headers=scope.headers)
@@ -406,3 +398,14 @@ def _telling_whose(key: Key) -> Iterator[None]:
         error.maybe_executed = False
         error.with_context(server_name=key.server_name, user_id=key.user_id)
         raise
+
+
+def checked_attempts(attempts: int) -> int:
+    """Return *attempts* if it is a number of attempts.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise ConfigurationError(f"connect_attempts must be 1 or more, not {attempts!r}.")
+    return attempts

@@ -231,3 +231,14 @@ def _with_own(scope: CallScope, made_from: ConnectionOptions) -> CallScope:
         has_own_values=bool(scope.headers or made_from.custom_user_vars),
         has_own_limit=made_from.connection_timeout is not None,
     )
+
+
+def lasting(lease: Lease) -> Lease:
+    """Return what lends a connection that is there afterwards, too."""
+    if lease.afterwards is not None:
+        raise ConfigurationError(
+            f'server "{lease.key.server_name}" needs values of one request: '
+            "with manager.request_scope(body=…).",
+            server_name=lease.key.server_name,
+        )
+    return lease
