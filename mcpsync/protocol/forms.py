@@ -7,8 +7,9 @@ hours.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,8 +37,8 @@ def problem(schema: Schema, content: Mapping[str, Any]) -> str | None:
     """Say what is wrong with *content* as an answer to the form; None if nothing is."""
     fields = fields_of(schema)
     required = schema.get("required")
-    for name in required if isinstance(required, Sequence) else ():
-        if name not in content:
+    for name in required if isinstance(required, list) else ():
+        if isinstance(name, str) and name not in content:
             return f"{name!r} is required"
     for name, value in content.items():
         if name not in fields:
@@ -67,7 +68,8 @@ def _wrong_string(field: Schema, value: Any) -> str | None:
 
 
 def _wrong_number(field: Schema, value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
         return f"must be {_article(field)}"
     if field["type"] == "integer" and value != int(value):
         return f"must be {_article(field)}"

@@ -146,7 +146,7 @@ class Answers:
         except Refusal as refusal:
             if refusal.later and method == ELICIT:  # it waits, and the user was not asked
                 return codec.result_reply(request_id, {"action": "cancel"})
-            return codec.error_reply(request_id, refusal.code, refusal.text, refusal.data)
+            return _error_reply(request_id, refusal)
         return codec.result_reply(request_id, result)
 
     def answer(
@@ -293,7 +293,20 @@ def answer_on_wire(method: str, asked: BaseModel | None, given: Any) -> dict[str
         field = ".".join(str(part) for part in first["loc"]) or "it"
         text = f"this is no answer to {method}: {field}: {first['msg']}."
         raise ConfigurationError(text) from error
-    return result if method != ELICIT else _elicited(asked, result)
+    if method == ELICIT:
+        result = _elicited(asked, result)
+    codec.encode(result)  # now, since a reply that cannot be sent would leave the server waiting
+    return result
+
+
+def _error_reply(request_id: str | int, refusal: Refusal) -> Message:
+    reply = codec.error_reply(request_id, refusal.code, refusal.text, refusal.data)
+    try:
+        codec.encode(reply)
+    except ConfigurationError as error:
+        logger.error("the data of an ErrorData was not sent: %s", error)
+        return codec.error_reply(request_id, refusal.code, refusal.text)
+    return reply
 
 
 def _elicited(asked: Any, result: dict[str, Any]) -> dict[str, Any]:

@@ -361,3 +361,11 @@ def test_roots_are_files_and_nothing_else(uri, caplog):
     reply = answers.reply_to({"id": 1, "method": "roots/list"})
     assert reply["error"]["code"] == -32603
     assert "this is no answer to roots/list" in caplog.text
+
+
+def test_an_answer_that_is_not_json_leaves_no_server_waiting(legacy):
+    refused = types.ErrorData(code=-1, message="no", data={"when": {1, 2}})
+    found = answered(legacy, "ask_model", sampling_callback=lambda *_: refused)
+    assert found == {"error": {"code": -1, "message": "no"}}
+    found = answered(legacy, elicitation_callback=accepting(name="\ud800"))
+    assert found["error"]["code"] == -32603
