@@ -51,6 +51,7 @@ PUBLIC = [
     "TransportError",
     "UnsupportedProtocolVersion",
     "User",
+    "WebSocketServerConfig",
     "__version__",
     "errors",
     "events",
