@@ -62,6 +62,7 @@ PUBLIC = [
     "UnsupportedProtocolVersion",
     "UrlElicitationRequired",
     "User",
+    "WebSocketServerConfig",
     "__version__",
     "advertise",
     "accept_defaults",

@@ -190,8 +190,10 @@ TABLE = """
       over them; what the line is about, that sockets do not grow with reconnections, is held
     see lifecycle::connecting_again_and_again_opens_no_more_sockets
 8.4.1 separate timeouts of POST and GET, custom sse_read_timeout
-    does not apply: a stream that is listened to has no read timeout that could be another one:
-      the timeout is for beginning it, and whoever listens says how long he waits
+    does not apply: one deadline bounds a call, POST and answer; a stream on which nothing comes
+      is no reason to cut it, and who is idle is the sweeper's to say
+    see lifecycle::a_stream_on_which_nothing_comes_is_not_cut
+    see lifecycle::the_sweeper_ends_an_idle_stream_and_its_thread
     see listening::a_stream_that_is_listened_to_has_no_read_timeout
 8.4.2 GET stream: 404 without a session ignored, with one: reconnection
     listening::404_without_a_session_is_a_server_that_tells_nothing
@@ -210,8 +212,8 @@ TABLE = """
     lifecycle::a_goodbye_that_meets_a_socket_closed_meanwhile_is_said_again
 8.4.3 none where there is no session
     lifecycle::without_a_session_there_is_no_goodbye
-8.4.3 none for HTTP+SSE, which does not exist here yet
-    waits for issue 4: protocol
+8.4.3 none for HTTP+SSE
+    lifecycle::over_http_sse_there_is_no_goodbye
 8.4.3 in bounded time
     lifecycle::a_goodbye_is_bounded_in_time
 8.4.4 dispose during connect leaves nothing live

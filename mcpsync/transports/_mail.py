@@ -55,7 +55,7 @@ class Waiter:
     def put(self, item: Message | MCPSyncError) -> None:
         """Put *item* where it is waited for."""
         self.inbox.put(item)
-        self.is_urgent = self.is_urgent or _is_urgent(item)
+        self.is_urgent = self.is_urgent or _is_urgent(item, self.token)
 
     def stop(self, error: MCPSyncError) -> None:
         """Wake whoever waits here with *error*, even if it still writes."""
@@ -282,8 +282,10 @@ class Mail(ABC):
             logger.debug("[%s] did not take a reply", self.label)
 
 
-def _is_urgent(item: Message | MCPSyncError) -> bool:
-    """Whether *item* ends the wait, or asks for what only the caller can answer."""
+def _is_urgent(item: Message | MCPSyncError, token: object) -> bool:
+    """Whether *item* ends the wait, asks what only the caller can answer, or tells of progress."""
     if isinstance(item, MCPSyncError) or codec.is_reply(item):
         return True
+    if item["method"] == "notifications/progress":
+        return token is not None and codec.params_of(item).get("progressToken") == token
     return codec.is_request(item) and item["method"] != "ping"

@@ -16,6 +16,16 @@ def test_tools_are_listed_as_lines_with_tabs(cli, server):
     assert outcome.err == ""
 
 
+def test_a_server_that_knows_only_http_sse_is_found_out(cli):
+    with LocalServer(transport="sse") as server:
+        assert server.url.endswith("/sse")
+        outcome = cli("tools", server.url)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert outcome.out.startswith("add\t")
+        outcome = cli("call", server.url, "add", "a=1", "b=2")
+        assert outcome.code == 0
+
+
 def test_json_is_what_the_protocol_says_of_all_pages(cli):
     with LocalServer(page_size=2) as server:
         outcome = cli("tools", server.url, "--json")

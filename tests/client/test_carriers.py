@@ -5,7 +5,9 @@ import requests
 
 from mcpsync import ConfigurationError, Limits
 from mcpsync.client.carriers import HttpCarrier, StdioCarrier, carrier_for
-from mcpsync.config import HttpServerConfig, StdioServerConfig
+from mcpsync.config import HttpServerConfig, StdioServerConfig, WebSocketServerConfig
+from mcpsync.transports.http_sse import HttpSseTransport
+from mcpsync.transports.websocket import WebSocketTransport
 
 
 def carrier(config, **options):
@@ -48,3 +50,24 @@ def test_the_configurations_headers_win_over_the_sessions():
 def test_a_header_that_cannot_be_sent_is_refused_at_once():
     with pytest.raises(ConfigurationError):
         carrier(HttpServerConfig(url="http://127.0.0.1/mcp"), headers={"A": "b\nc"})
+
+
+def test_http_sse_is_tried_after_streamable_http_and_known_by_its_url():
+    made = carrier(HttpServerConfig(url="http://example.com/sse"))
+    assert made.place == "http://example.com/sse"
+    assert isinstance(made.stream(), HttpSseTransport)
+    assert not made.legacy_only
+
+
+def test_who_says_sse_has_nothing_else_tried():
+    made = carrier(HttpServerConfig(url="http://example.com/sse", type="sse"))
+    assert isinstance(made.legacy(), HttpSseTransport)
+    assert made.legacy_only
+    assert made.stream() is None
+
+
+def test_a_websocket_is_reached_with_the_settings_of_http():
+    made = carrier(WebSocketServerConfig(url="wss://example.com/mcp"))
+    assert isinstance(made.legacy(), WebSocketTransport)
+    assert made.origin == ("https", "example.com", 443)
+    assert made.legacy_only

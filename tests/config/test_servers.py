@@ -177,7 +177,7 @@ MISTAKES = [
     ({"url": "http://[::1"}, "url", "it is not a URL"),
     ({"url": "http://example.com:port/"}, "url", "is not a URL"),
     ({"url": "http://example.com:99999/"}, "url", "is not a URL"),
-    ({"url": URL, "type": "smtp"}, "type", "'streamable-http' or 'http'"),
+    ({"url": URL, "type": "smtp"}, "type", "'streamable-http', 'http' or 'sse'"),
     ({"url": URL, "type": "stdio"}, "command", "Field required"),
     ({"url": URL, "headers": ["X"]}, "headers", "valid"),
     ({"url": URL, "headers": {"X": 1}}, "headers.X", "valid string"),

@@ -134,6 +134,32 @@ def test_without_a_session_there_is_no_goodbye(kind: str) -> None:
         assert "DELETE" not in methods(server)
 
 
+def test_over_http_sse_there_is_no_goodbye() -> None:
+    with LocalServer(transport="sse") as server, manager_of(server) as manager:
+        assert manager.call_tool(*ADD, user="ada").structured_content == {"sum": 3}
+        manager.disconnect_user_connection("ada", "crm")
+        assert server.wait_for(lambda server: not server.open_sessions)  # the stream has ended
+        assert "DELETE" not in [request.http_method for request in server.requests]
+        assert server.violations == []
+
+
+def test_a_stream_on_which_nothing_comes_is_not_cut() -> None:
+    with LocalServer(transport="sse") as server, manager_of(server, timeout=0.2) as manager:
+        manager.call_tool(*ADD, user="ada")
+        assert not server.wait_for(lambda server: not server.open_sessions, timeout=0.5)
+        manager.call_tool(*ADD, user="ada")
+        assert [request.http_method for request in server.requests].count("GET") == 1
+
+
+def test_the_sweeper_ends_an_idle_stream_and_its_thread(clock: FakeClock) -> None:
+    with LocalServer(transport="sse") as server, manager_of(server, clock=clock) as manager:
+        manager.call_tool(*ADD, user="ada")
+        assert len(server.open_sessions) == 1
+        clock.advance(3600)
+        manager.check_idle_connections()
+        assert server.wait_for(lambda server: not server.open_sessions)
+
+
 def test_a_goodbye_is_bounded_in_time(
     legacy_manager: MCPManager, legacy: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

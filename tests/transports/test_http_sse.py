@@ -27,6 +27,7 @@ from mcpsync import (
 )
 from mcpsync.config import HttpServerConfig
 from mcpsync.testing import LocalServer
+from mcpsync.transports import _mail
 from support.guards import library_threads
 from support.processes import wait_until
 from transports.door import BUDGET, LONG, SOON, within
@@ -262,6 +263,20 @@ def test_what_the_server_asks_is_answered_although_the_post_is_not():
     with ScriptedSSE(tools__call=call) as server, over_sse(server) as client, within(0, SOON):
         assert add(client) == "done"
         assert server.requests[-1].json["error"]["code"] == -32601
+
+
+def test_progress_is_reported_although_the_post_is_not_answered():
+    seen = threading.Event()
+
+    def call(server, request):
+        token = request.json["params"]["_meta"]["progressToken"]
+        server.say(notification("notifications/progress", progressToken=token, progress=0.5))
+        assert seen.wait(LONG)
+        server.say(reply_to(request, DONE))
+        return TAKEN
+
+    with ScriptedSSE(tools__call=call) as server, over_sse(server) as client, within(0, SOON):
+        assert add(client, progress_callback=lambda *_: seen.set()) == "done"
 
 
 def test_the_stream_may_hold_more_than_one_answer_may():
@@ -599,3 +614,35 @@ def test_a_modern_version_is_not_spoken_over_it():
     config = HttpServerConfig(url="http://127.0.0.1/sse", type="sse")
     with pytest.raises(ConfigurationError, match="not spoken over HTTP"):
         Client(config, mode="2026-07-28")
+
+
+def test_a_flood_of_notifications_does_not_grow_without_bound(monkeypatch):
+    monkeypatch.setattr(_mail, "CROWD", 50)
+    entered, go_on = threading.Event(), threading.Event()
+    seen = []
+
+    def slow(message):
+        entered.set()
+        go_on.wait(LONG)
+        seen.append(message)
+
+    def call(server, request):
+        server.say(notification("notifications/message", level="info", data=0))
+        threading.Thread(target=flood, args=(server, request)).start()
+        return TAKEN
+
+    def flood(server, request):
+        assert entered.wait(LONG)
+        for number in range(500):
+            server.say(notification("notifications/message", level="info", data=number))
+        server.say(reply_to(request, DONE))
+        server.say({"jsonrpc": "2.0", "id": "p", "method": "ping"})
+        wait_until(lambda: server.requests[-1].rpc is None, "all of it has come")
+        go_on.set()
+
+    with (
+        ScriptedSSE(tools__call=call) as server,
+        over_sse(server, logging_callback=slow) as client,
+    ):
+        assert add(client) == "done"
+    assert len(seen) <= 51
