@@ -7,6 +7,7 @@ It runs in an environment of its own::
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -95,6 +96,18 @@ def spawn() -> int:
     """Start a child that would live for ten minutes; answer its process id."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     return child.pid
+
+
+@server.tool()
+async def change(ctx: Context, uri: str = "") -> str:
+    """Tell whoever listens that the tools changed, or the resource at an address."""
+    if uri:
+        await ctx.notify_resource_updated(uri)
+    else:
+        await ctx.notify_tools_changed()
+    with contextlib.suppress(Exception):  # where there is a session
+        await ctx.session.send_tool_list_changed()
+    return "told"
 
 
 @server.resource("config://app", mime_type="application/json")
