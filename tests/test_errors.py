@@ -127,6 +127,7 @@ RETRYABLE = {
     "RateLimited",
     "SessionExpired",
     "ServerExited",
+    "SubscriptionLost",
     "RequestTimeout",
 }
 

@@ -39,7 +39,7 @@ class Cursor:
         if event.id is not None or event.data:
             self._fruitless = 0
 
-    def wait(self) -> float | None:
+    def pause(self) -> float | None:
         """Return the seconds until the stream is asked for again; None: it is not to be had.
 
         To be called once for each end of the stream.

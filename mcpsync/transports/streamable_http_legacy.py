@@ -142,7 +142,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         """
         begins = message.get("method") == "initialize"
         session = self._next if begins else self._session_of(message)
-        while (seconds := cursor.wait()) is not None:
+        while (seconds := cursor.pause()) is not None:
             logger.debug("an answer was cut; asking for the rest of it in %g s", seconds)
             self._pauses.wait(seconds, scope)
             try:

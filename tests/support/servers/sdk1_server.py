@@ -64,6 +64,13 @@ async def slow(ctx: Context, seconds: float, steps: int = 1, word: str = "") -> 
 
 
 @server.tool()
+async def change(ctx: Context) -> str:
+    """Tell whoever listens that the tools changed."""
+    await ctx.session.send_tool_list_changed()
+    return "told"
+
+
+@server.tool()
 async def log(ctx: Context, text: str) -> str:
     """Log something, then answer."""
     await ctx.log("warning", text, logger_name="sdk1")

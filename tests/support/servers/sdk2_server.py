@@ -7,6 +7,7 @@ It runs in an environment of its own::
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -168,6 +169,18 @@ def ask_for_roots() -> ListRoots:
 def roots(found: Annotated[ListRootsResult, Resolve(ask_for_roots)]) -> str:
     """Ask for the roots."""
     return " ".join(str(root.uri) for root in found.roots)
+
+
+@server.tool()
+async def change(ctx: Context, uri: str = "") -> str:
+    """Tell whoever listens that the tools changed, or the resource at an address."""
+    if uri:
+        await ctx.notify_resource_updated(uri)
+    else:
+        await ctx.notify_tools_changed()
+    with contextlib.suppress(Exception):  # where there is a session
+        await ctx.session.send_tool_list_changed()
+    return "told"
 
 
 @server.resource("config://app", mime_type="application/json")
