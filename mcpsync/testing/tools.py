@@ -71,7 +71,7 @@ class Tools:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.grandchild_pid: int | None = None
-        self.functions: dict[str, Callable[[Call, JSONObject], JSONObject]] = {
+        self._functions: dict[str, Callable[[Call, JSONObject], JSONObject]] = {
             "add": _add,
             "echo": _echo,
             "slow": _slow,
@@ -111,6 +111,10 @@ class Tools:
             offered[found["name"]] = found
         self._offered = offered
 
+    def define(self, name: str, function: Callable[[Call, JSONObject], JSONObject]) -> None:
+        """Let a tool of the catalogue do something of its own."""
+        self._functions[name] = function
+
     def announce_change(self, times: int) -> None:
         """Have the next call send so many notifications that the tools have changed."""
         with self._lock:
@@ -135,7 +139,7 @@ class Tools:
         if problem is not None:
             return text_result(f"Invalid arguments for tool {name}: {problem}", is_error=True)
         self._count(name)
-        return self.functions.get(name, _any)(call, arguments)
+        return self._functions.get(name, _any)(call, arguments)
 
     def _announce(self, call: Call) -> None:
         with self._lock:
