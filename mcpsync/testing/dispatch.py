@@ -104,7 +104,7 @@ class Dispatcher:
             self._handlers["legacy"] |= self.tasks.legacy_handlers()
             self._handlers["modern"] |= self.tasks.modern_handlers()
             for name in TASK_TOOL_NAMES:
-                self.tools.functions[name] = self.tasks.create
+                self.tools.define(name, self.tasks.create)
         if options.skills:
             for handlers in self._handlers.values():
                 handlers |= self.skills.handlers(self._page, handlers["resources/read"])

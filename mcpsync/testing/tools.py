@@ -80,7 +80,7 @@ class Tools:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.grandchild_pid: int | None = None
-        self.functions: dict[str, Function] = {
+        self._functions: dict[str, Function] = {
             **(more or {}),
             "add": _add,
             "echo": _echo,
@@ -122,6 +122,10 @@ class Tools:
             offered[found["name"]] = found
         self._offered = offered
 
+    def define(self, name: str, function: Function) -> None:
+        """Let a tool of the catalogue do something of its own."""
+        self._functions[name] = function
+
     def announce(self, method: str, params: JSONObject, times: int) -> None:
         """Have the next call send so many notifications before it is run."""
         with self._lock:
@@ -153,7 +157,7 @@ class Tools:
         self._count(name)
         if name in self._results:
             return self._results[name]
-        return self.functions.get(name, _any)(call, arguments)
+        return self._functions.get(name, _any)(call, arguments)
 
     def _announce(self, call: Call) -> None:
         with self._lock:

@@ -85,8 +85,8 @@ class Witness:
         self.cookies: dict[str, set[str]] = defaultdict(set)
         self.wrong: list[str] = []
         tools: Any = server._endpoint.runner.dispatcher.tools
-        self._echo = tools.functions["echo"]
-        tools.functions["echo"] = self._run
+        self._echo = tools._functions["echo"]
+        tools._functions["echo"] = self._run
 
     def _run(self, call: Any, arguments: dict[str, str]) -> Any:
         text, who = arguments["text"], call.identity
