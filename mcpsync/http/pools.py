@@ -58,6 +58,16 @@ class _OnExchange:
         if self.sock is not None:
             self.sock.sendall(b"".join(held))
 
+    def getresponse(self) -> Any:
+        """Read the head of an answer; close a socket that an answer has which urllib3 refused."""
+        sock = self.sock
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        except Exception:
+            if sock is not None and self.sock is None and (left := sock.detach()) >= 0:
+                socket.close(left)
+            raise
+
 
 def _exchange() -> Exchange:
     exchange = current.exchange

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.profiles import examples
+from fuzz.profiles import TIMES, examples
 from fuzz.test_decoders import bodies, streams
 from mcpsync import Client, Limits
 from mcpsync.errors import ConnectionLost, MCPSyncError
 from mcpsync.session.opening import eras
 from transports.peer import Peer, ScriptedMCP, chunk
 
-BUDGET, SOON = 0.15, 2.0
+BUDGET, SOON = 0.15, 2.0 if TIMES == 1 else 10.0  # tens of thousands of examples make pauses
 LIMITS = Limits(max_response_bytes=20_000, max_line_bytes=5_000, max_event_bytes=8_000)
 
 # fmt: off

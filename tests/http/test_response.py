@@ -171,3 +171,19 @@ def test_closing_works_twice(serve):
     answer = door(serve(says(response(b"{}"))).url).send("POST", b"{}", {}, deadline=Deadline(LONG))
     answer.close()
     answer.close()
+
+
+def test_an_answer_that_urllib3_refuses_leaves_no_socket_behind(serve):
+    """Its lengths contradict each other; the error is kept, and with it all that it refers to."""
+    gone = threading.Event()
+
+    def script(peer):
+        peer.read()
+        peer.send(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nabcde")
+        if peer.wait_gone():
+            gone.set()
+
+    with pytest.raises(MCPSyncError) as caught:
+        ask(serve(script).url)
+    assert gone.wait(SOON)
+    assert caught.value.__cause__
