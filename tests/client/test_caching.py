@@ -8,9 +8,9 @@ import pytest
 import mcpsync
 from mcpsync import CacheConfig
 from mcpsync.client.caching import MAX_TTL_MS, AnswerStore, ResponseCache
-from mcpsync.errors import ConfigurationError, ConnectionClosed, MCPError
+from mcpsync.errors import ConfigurationError, ConnectionClosed, HTTPStatusError, MCPError
 from mcpsync.session.callbacks import Callbacks, dispatcher
-from mcpsync.testing import FakeClock, LocalServer
+from mcpsync.testing import FakeClock, Fault, LocalServer
 
 NOTE = "test://notes/one"
 LISTINGS = {
@@ -104,6 +104,21 @@ def test_a_server_that_says_nothing_is_kept_for_as_long_as_the_caller_says(serve
         client.list_tools()
         client.list_tools()
         assert asked(server, "tools/list") == 3
+
+
+def test_what_is_too_old_is_not_given_even_if_the_server_fails(server, client, clock):
+    client.list_tools()
+    clock.advance(61)
+    server.inject(Fault.HTTP_500, "tools/list")
+    with pytest.raises(HTTPStatusError):
+        client.list_tools()
+
+
+def test_nobody_asks_by_himself_when_the_time_has_passed(server, client, clock):
+    client.list_tools()
+    clock.advance(3600)
+    client.call_tool("add", {"a": 1, "b": 2})
+    assert asked(server, "tools/list") == 1
 
 
 def test_nothing_is_good_for_longer_than_a_day(server, client, clock):

@@ -226,3 +226,22 @@ def test_a_server_cannot_fill_the_log(monkeypatch, caplog):
             broken = mirrored(str(number), "")
             known.learn(page(broken), is_whole=True, mirrors=True)
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_an_input_schema_keeps_every_keyword(era):
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://example.com/a",
+        "$defs": {"b": {"$anchor": "b", "type": "string"}},
+        "type": "object",
+        "properties": {"c": {"$ref": "#/$defs/b"}, "d": {"anyOf": [{}, False]}},
+        "allOf": [{"if": {"required": ["c"]}, "then": {"minProperties": 1}, "else": True}],
+        "unevaluatedProperties": False,
+        "x-own": {"kept": None},
+    }
+    with LocalServer(era) as server, mcpsync.Client(server.url) as client:
+        server.tools = [{"name": "odd", "inputSchema": schema}]
+        (tool,) = client.tools()
+        assert tool.input_schema == schema
+        assert tool.model_dump(by_alias=True, exclude_unset=True)["inputSchema"] == schema
