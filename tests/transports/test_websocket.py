@@ -217,6 +217,28 @@ def test_a_message_that_is_too_long_ends_the_connection(start):
     assert len(server.connections) == 2
 
 
+def test_a_message_without_end_is_not_read_on(start):
+    sent, over = [], threading.Event()
+
+    def endless():
+        for _ in range(20_000):
+            sent.append(1)
+            yield "x" * 10_000
+
+    def call(server, connection, message):
+        try:
+            connection.send(endless())
+        finally:
+            over.set()
+
+    limits = Limits(max_line_bytes=50_000)
+    with Client(start(tools__call=call).url, limits=limits, timeout=LONG) as client:
+        with within(0, SOON), pytest.raises(ResponseTooLarge):
+            add(client)
+        assert over.wait(LONG)
+    assert len(sent) < 20_000
+
+
 def test_pings_of_the_library_are_answered_and_cost_nothing(start):
     server = start()
     with Client(server.url, limits=Limits(max_line_bytes=2000), timeout=LONG) as client:
@@ -288,6 +310,19 @@ def test_a_connection_that_ends_while_a_call_waits_fails_it(how, start):
         client.send_ping()
     assert server.methods.count("tools/call") == 1
     assert len(server.connections) == 2
+
+
+def test_the_time_for_connecting_is_no_limit_for_the_conversation(start):
+    gone = []
+
+    def call(server, connection, message):
+        threading.Event().wait(0.4)
+        gone.append(connection.close_socket())
+
+    config = WebSocketServerConfig(url=start(tools__call=call).url, connect_timeout=0.3)
+    with Client(config, timeout=LONG) as client, pytest.raises(ConnectionLost):
+        add(client)
+    assert gone == [None]
 
 
 def test_a_connection_that_ended_while_nobody_waited_is_opened_anew_without_a_word(start):
