@@ -59,7 +59,7 @@ def counterpart(
     if kind.family == "filesystem":
         folder = tmp_path_factory.mktemp("files")
         (folder / "notes.txt").write_text("remember the milk\n", encoding="utf-8")
-    return Counterpart(kind, _servers(kind) if kind.transport == "http" else None, folder)
+    return Counterpart(kind, _servers(kind) if kind.transport != "stdio" else None, folder)
 
 
 @pytest.fixture(scope="session")

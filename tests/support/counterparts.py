@@ -186,7 +186,7 @@ class Kind:
 
     label: str
     family: str  # a key of WORDS
-    transport: str  # http, stdio
+    transport: str  # http, sse, stdio
     version: str = LEGACY
     mode: str = "auto"
     flags: tuple[str, ...] = ()
@@ -320,13 +320,15 @@ def http_server(kind: Kind, log: Path, port: int | None = None) -> processes.Ser
     environment = provision.child_environment(PYTHONUNBUFFERED="1")
     if kind.family == "everything":
         node, script = command
-        command = [node, "--require", str(SERVERS / "loopback.cjs"), script, "streamableHttp"]
+        transport = "sse" if kind.transport == "sse" else "streamableHttp"
+        command = [node, "--require", str(SERVERS / "loopback.cjs"), script, transport]
         environment["PORT"] = str(port)
     elif kind.family == "ts2":
         command = [*command, "http", str(port)]
     else:
-        command = [*command, "http", "--port", str(port), *kind.flags]
-    return processes.ServerProcess(command, port=port, log=log, env=environment)
+        command = [*command, kind.transport, "--port", str(port), *kind.flags]
+    path = "/sse" if kind.transport == "sse" else "/mcp"
+    return processes.ServerProcess(command, port=port, log=log, env=environment, path=path)
 
 
 def stdio_parameters(kind: Kind, folder: Path | None = None) -> mcpsync.StdioServerParameters:

@@ -4,6 +4,7 @@ It runs in an environment of its own::
 
     python sdk1_server.py stdio
     python sdk1_server.py http --port 4102 [--stateless] [--json]
+    python sdk1_server.py sse --port 4102
 """
 
 import argparse
@@ -131,7 +132,7 @@ def end_with_stdin() -> None:
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("transport", choices=["stdio", "http"])
+    parser.add_argument("transport", choices=["stdio", "http", "sse"])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--stateless", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -143,7 +144,7 @@ def main() -> None:
         server.run("stdio")
     else:
         threading.Thread(target=end_with_stdin, daemon=True).start()
-        server.run("streamable-http")
+        server.run("sse" if options.transport == "sse" else "streamable-http")
 
 
 if __name__ == "__main__":
