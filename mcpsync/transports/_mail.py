@@ -27,7 +27,7 @@ from .base import CallScope, Overheard
 logger = logging.getLogger(__name__)
 
 BACKLOG = 100  # notifications kept while nobody waits, for whoever calls next
-INBOX = 1000  # messages that wait for a caller whose callbacks are slower than the server
+CROWD = 1000  # messages that wait for a caller whose callbacks are slower than the server
 REPLY_TIMEOUT = 2.0  # seconds that answering the server may take while nobody waits
 
 
@@ -195,7 +195,7 @@ class Mail(ABC):
 
     def _is_flooded(self, waiter: Waiter, message: Message) -> bool:
         """Whether so much waits there already that *message* is dropped; a reply never is."""
-        if codec.is_reply(message) or waiter.inbox.qsize() < INBOX:
+        if codec.is_reply(message) or waiter.inbox.qsize() < CROWD:
             return False
         if not waiter.dropped:
             logger.warning(

@@ -16,6 +16,7 @@ from mcpsync.cli.exits import MEANINGS, Exit, Interrupted, code_for, report, tab
         (errors.PlaceholderError("x"), Exit.USAGE),
         (errors.ServerNotFound("x"), Exit.USAGE),
         (errors.RefusedError("x"), Exit.USAGE),
+        (errors.CircuitOpen("x"), Exit.CONNECT),
         (errors.ConnectError("x"), Exit.CONNECT),
         (errors.ConnectTimeout("x"), Exit.CONNECT),
         (errors.ServerExited("x"), Exit.CONNECT),

@@ -87,3 +87,15 @@ def test_a_missing_counterpart_is_skipped_unless_it_is_required(monkeypatch, req
         counterparts.obtain("everything")
     assert counterparts.attempt("everything") is counterparts.attempt("everything")
     counterparts.attempt.cache_clear()
+
+
+def test_a_node_that_is_old_enough_is_taken_and_a_newer_one_comes_as_a_wheel(monkeypatch):
+    here = provision.node()
+    assert provision.run([here, "--version"], "node").startswith("v")
+    asked = []
+    monkeypatch.setattr(provision, "python_environment", lambda *what: asked.append(what) or here)
+    monkeypatch.setattr(provision, "run", lambda *_: "v18.20.4")
+    assert provision.node(at_least=18) == here
+    assert not asked
+    provision.node(at_least=20)
+    assert asked == [("node22", provision.NODE22)]

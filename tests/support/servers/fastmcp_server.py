@@ -4,6 +4,7 @@ It runs in an environment of its own::
 
     python fastmcp_server.py stdio
     python fastmcp_server.py http --port 4104
+    python fastmcp_server.py sse --port 4104
 """
 
 import argparse
@@ -115,14 +116,14 @@ def end_with_stdin() -> None:
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("transport", choices=["stdio", "http"])
+    parser.add_argument("transport", choices=["stdio", "http", "sse"])
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     if options.transport == "stdio":
         server.run("stdio", show_banner=False)
     else:
         threading.Thread(target=end_with_stdin, daemon=True).start()
-        server.run("http", show_banner=False, host="127.0.0.1", port=options.port)
+        server.run(options.transport, show_banner=False, host="127.0.0.1", port=options.port)
 
 
 if __name__ == "__main__":
