@@ -467,16 +467,6 @@ def test_the_architecture_says_where_each_lock_is():
 
 
 WAITING = {  # rows of protocol.md that no test holds, or not wholly, and what they wait for
-    "N4": "HTTP+SSE",
-    "L8": "requests of the server",
-    "H8": "listening",
-    "H11": "resumption",
-    "H12": "resumption",
-    "`input_required`: gather the inputs and ask again": "multi round-trip requests",
-    "`task`: only if tasks were offered": "tasks",
-    "-32020 on a tool call: list the tools anew and ask again": "header mirroring",
-    "S12": "structured output",
-    "S14": "caching",
     **dict.fromkeys(["S1", "S2", "S3", "S4", "S5", "S6", "S8", "S10", "S15"], "authorization"),
 }.keys()
 
