@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from collections.abc import Callable
 
 from .._runtime.deadline import Deadline
 from .._runtime.locks import new_lock
 from ..errors import ConnectionLost, MCPSyncError, RequestCancelled
+
+WATCH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, times
 
 
 class Exchange:
@@ -87,6 +90,13 @@ class Exchange:
         if sock is not None:
             shut_down(sock)
 
+    def outlive_call(self) -> None:
+        """Have no deadline any more, and a socket that notices when the other side is gone."""
+        self.deadline = Deadline(math.inf)
+        sock = self._socket
+        if sock is not None:
+            keep_watch(sock)
+
     def give_up_socket(self) -> socket.socket | None:
         """Return the socket, and have none any more; for a forked child, which has one thread."""
         self._lock = new_lock("Exchange")
@@ -117,3 +127,15 @@ def shut_down(sock: socket.socket) -> None:
     """Wake whoever waits for *sock*; TLS is told nothing, since it would wait in turn."""
     with contextlib.suppress(OSError):  # not connected any more, or not yet
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def keep_watch(sock: socket.socket) -> None:
+    """Have the kernel ask whether the other side is there, where a socket may be silent for long.
+
+    A router in between may forget a connection without a word to either side.
+    """
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in WATCH.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
