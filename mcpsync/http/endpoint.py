@@ -179,7 +179,8 @@ class HttpEndpoint:
         gives_up: Callable[[], bool] | None,
     ) -> HttpResponse:
         exchange = Exchange(deadline)
-        exchange.gives_up = gives_up
+        if gives_up is not None:
+            exchange.gives_up = gives_up
         self._active.add(exchange)
         watch = Watch(cancel, exchange.abort)
         try:

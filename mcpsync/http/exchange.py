@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import socket
 from collections.abc import Callable
 from typing import TypeAlias
@@ -13,6 +14,7 @@ from .._runtime.locks import new_lock
 from ..errors import ConnectionLost, MCPSyncError, RequestCancelled
 
 Socket: TypeAlias = socket.socket
+WATCH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, times
 
 
 class Exchange:
@@ -98,6 +100,13 @@ class Exchange:
         if sock is not None:
             shut_down(sock)
 
+    def outlive_call(self) -> None:
+        """Have no deadline any more, and a socket that notices when the other side is gone."""
+        self.deadline = Deadline(math.inf)
+        sock = self._socket
+        if sock is not None:
+            keep_watch(sock)
+
     def give_up_socket(self) -> Socket | None:
         """Return the socket, and have none any more; for a forked child, which has one thread."""
         self._lock = new_lock("Exchange")
@@ -130,3 +139,15 @@ def shut_down(sock: socket.socket) -> None:
     """Wake whoever waits for *sock*; TLS is told nothing, since it would wait in turn."""
     with contextlib.suppress(OSError):  # not connected any more, or not yet
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def keep_watch(sock: socket.socket) -> None:
+    """Have the kernel ask whether the other side is there, where a socket may be silent for long.
+
+    A router in between may forget a connection without a word to either side.
+    """
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in WATCH.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

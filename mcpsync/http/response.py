@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 from urllib3 import BaseHTTPResponse
 
-from .._runtime.deadline import Deadline
 from ..errors import ResponseTooLarge
 from .exchange import Exchange
 from .failures import EXPECTED, explain
@@ -113,7 +111,7 @@ class HttpResponse:
 
     def outlive_call(self) -> None:
         """Have no deadline any more: the stream goes on when the call that opened it is over."""
-        self._exchange.deadline = Deadline(math.inf)
+        self._exchange.outlive_call()
 
     def cut(self) -> None:
         """Wake whoever reads, from a finalizer: no lock is taken."""

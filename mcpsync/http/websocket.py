@@ -8,7 +8,6 @@ the process, never get anything from us nor give us anything.
 from __future__ import annotations
 
 import contextlib
-import math
 import secrets
 import select
 import socket
@@ -148,7 +147,7 @@ class WebSocketConnection:
             wire.close()
             raise
         wire.deadline = None
-        self._exchange.deadline = Deadline(math.inf)
+        self._exchange.outlive_call()
         return wire
 
     def _explained(self, error: BaseException) -> MCPSyncError:
@@ -294,6 +293,8 @@ class _Wire:
             except _BLOCKED as blocked:
                 self._wait(_event_of(blocked, select.POLLIN), self.deadline)
                 continue
+            except TimeoutError as error:  # the kernel's: nobody is there any more
+                raise OSError("nothing is heard of the server any more") from error
             self._exchange.bytes_received += len(data)
             self._exchange.saw_end = self._exchange.saw_end or not data
             return data

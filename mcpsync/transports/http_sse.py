@@ -308,6 +308,8 @@ class _StreamMail(Mail):
         # It is not the server any more that has our stream, whoever holds that open.
         lost = ConnectionLost("the server no longer knows the stream (404).")
         self.end(lost)
+        if self._stream is not None:
+            self._stream.response.cut()
         return copy.copy(lost)
 
     def close(self, error: MCPSyncError) -> None:
@@ -326,6 +328,8 @@ class _StreamMail(Mail):
             for message in stream.messages():
                 hold_still_if_copied(process)
                 self.deliver(message)
+        except RequestTimeout:  # the kernel's: there is no deadline
+            error = ConnectionLost("nothing is heard of the server any more.")
         except MCPSyncError as failure:
             error = failure
         hold_still_if_copied(process)

@@ -29,6 +29,7 @@ from .streamable_http import closed_error, refusal_of
 logger = logging.getLogger(__name__)
 
 SUBPROTOCOL = "mcp"
+LAST_WORD = 1.0  # seconds that the reading thread may take to see the end as well
 
 
 class WebSocketTransport:
@@ -173,7 +174,9 @@ class _SocketMail(Mail):
         assert connection is not None, "there is no message before the connection is open"
         try:
             return connection.send(codec.encode(message), deadline, stopped)
-        except ConnectionLost:
+        except ConnectionLost as ended:
+            connection.abort(copy.copy(ended))
+            self.wait_until_over(deadline.within(LAST_WORD))  # so that nobody takes it for alive
             self.check_open()
             raise
         finally:

@@ -1,6 +1,7 @@
 """HTTP+SSE of 2024-11-05: requirements 4.3, on what a server really got to see."""
 
 import gc
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -573,6 +574,13 @@ def test_a_client_that_nobody_closed_leaves_no_thread_and_no_socket(server):
     gc.collect()
     wait_until(lambda: not readers(), "the reading thread ends")
     assert server.wait_for(lambda s: s.open_sessions == [])
+
+
+def test_the_kernel_looks_after_a_stream_on_which_nothing_comes(client):
+    client.connect()
+    sock = client._keeper._session._transport._mail._stream.response._exchange._socket
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
 
 
 # -- fork --------------------------------------------------------------------------------------
