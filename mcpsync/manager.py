@@ -32,7 +32,7 @@ from .connections import (
     RequestScope,
     UserConnectionManager,
 )
-from .connections.catalogue import ToolCatalogues
+from .connections.catalogue import ToolCatalogues, weakly
 from .connections.discovery import Discovery, Holder, ToolDiscovery
 from .connections.disposal import Lease
 from .connections.options import ManagerOptions
@@ -116,7 +116,7 @@ class MCPManager:
             attempts=_at_least_one(connect_attempts),
             backoff=connect_backoff,
             trust=trust_timeout,
-            on_notification=self._catalogues.notified,
+            on_notification=weakly(self._catalogues.notified),
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(
