@@ -34,7 +34,7 @@ from .connections import (
     UserConnectionManager,
 )
 from .connections.calling import Calling
-from .connections.catalogue import ToolCatalogues
+from .connections.catalogue import ToolCatalogues, weakly
 from .connections.discovery import Discovery, Holder, ToolDiscovery
 from .connections.factory import checked_attempts
 from .connections.options import ManagerOptions
@@ -119,7 +119,7 @@ class MCPManager(Calling):
             attempts=checked_attempts(connect_attempts),
             backoff=connect_backoff,
             trust=trust_timeout,
-            on_notification=self._catalogues.notified,
+            on_notification=weakly(self._catalogues.notified),
             client_options=client_options,
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}

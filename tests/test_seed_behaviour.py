@@ -272,6 +272,7 @@ TABLE = """
     listening::a_listener_goes_with_its_connection
     listening::closing_the_manager_does_not_wait_for_a_server_that_says_nothing
     listening::a_burst_on_the_stream_is_one_listing_or_two
+    listening::a_listener_does_not_keep_a_manager_that_nobody_has
     listening::a_fault_of_the_stream_is_no_fault_of_the_calls
 8.4.7 list_changed: a burst is coalesced
     catalogues::a_burst_of_notifications_is_one_listing_and_one_more

@@ -241,7 +241,7 @@ class Subscription:
                 self._tries = 0
         self._tries += 1
         cursor = listener.stream.cursor if listener is not None else None
-        wished = 0.0 if cursor is None else cursor.retry
+        wished = cursor.retry if cursor is not None and cursor.wished else 0.0
         if self._tries > ATTEMPTS or wished > LONGEST_RETRY:
             raise SubscriptionLost(
                 f"the stream of changes was cut and could not be begun anew: {lost.message}"

@@ -76,11 +76,11 @@ class ToolCatalogues:
         random: Callable[[], float] = _random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._emit = _weakly(emit)
+        self._emit = weakly(emit)
         self._find = find
         self._names = names
-        self._holds = _weakly(holds)
-        self._loaded = _weakly(loaded)
+        self._holds = weakly(holds)
+        self._loaded = weakly(loaded)
         self._lock = new_lock("tool catalogues")
         self._flight: SingleFlight[Connection, None] = SingleFlight()
         self._subscribers: dict[object, Subscriber] = {}  # swapped whole
@@ -315,7 +315,7 @@ def _functions_of(tools: Iterable[Tool], server_name: str) -> dict[str, Any]:
     return copy.deepcopy(tool_functions(tools, server_name))
 
 
-def _weakly(call: Callable[..., Any]) -> Callable[..., Any]:
+def weakly(call: Callable[..., Any]) -> Callable[..., Any]:
     """Return what calls *call*; if that is a method, only as long as its object is there."""
     if not inspect.ismethod(call):
         return call

@@ -47,10 +47,11 @@ class Hearing:
             if self._closed or connection in self._heard or connection in self._mute:
                 return
             self._heard[connection] = None
+        owner = weakref.ref(self)
         try:
-            start_thread("listener", lambda: self._listen(connection))
+            start_thread("listener", lambda: _listen(owner, connection))
         except RuntimeError:  # the interpreter exits, or the process is at its limit
-            self._forget_about(connection)
+            self.over(connection)
 
     def stop(self) -> None:
         """Listen to nobody any more; does not wait for the threads."""
@@ -71,26 +72,9 @@ class Hearing:
         self._lock = new_lock("hearing")
         self._heard = {}
 
-    def _listen(self, connection: Connection) -> None:
-        try:
-            with connection.listen(tools_list_changed=True) as subscription:
-                if self._keep(connection, subscription):
-                    self._hear(connection, subscription)
-        except ListenNotSupported as error:
-            logger.debug("[MCP][%s] %s", connection.server_name, error.message)
-            with self._lock:
-                self._mute.add(connection)
-        except MCPSyncError as error:
-            logger.debug("[MCP][%s] is not heard: %s", connection.server_name, error)
-        finally:
-            self._forget_about(connection)
+    # -- on the threads ---------------------------------------------------------------------------
 
-    def _hear(self, connection: Connection, subscription: Subscription) -> None:
-        while subscription.active and self._wanted(connection):
-            if isinstance(subscription.next_event(LOOK_UP), Gap):
-                self._missed(connection)
-
-    def _keep(self, connection: Connection, subscription: Subscription) -> bool:
+    def began(self, connection: Connection, subscription: Subscription) -> bool:
         """Let others end the listening; false if it is over already."""
         with self._lock:
             if connection not in self._heard:
@@ -98,6 +82,43 @@ class Hearing:
             self._heard[connection] = subscription
             return True
 
-    def _forget_about(self, connection: Connection) -> None:
+    def goes_on(self, connection: Connection, change: object) -> bool:
+        """Take note of a change; say whether to wait for the next."""
+        if not self._wanted(connection):
+            return False
+        if isinstance(change, Gap):
+            self._missed(connection)
+        return True
+
+    def over(self, connection: Connection, *, mute: bool = False) -> None:
+        """Take note that a connection is not listened to any more, or says nothing."""
         with self._lock:
             self._heard.pop(connection, None)
+            if mute:
+                self._mute.add(connection)
+
+
+def _listen(owner: weakref.ref[Hearing], connection: Connection) -> None:
+    """Listen as long as that is wanted; while it waits, the thread keeps no owner alive."""
+    mute = False
+    try:
+        with connection.listen(tools_list_changed=True) as subscription:
+            hearing = owner()
+            wanted = hearing is not None and hearing.began(connection, subscription)
+            while wanted and subscription.active:
+                del hearing
+                change = subscription.next_event(LOOK_UP)
+                hearing = owner()
+                wanted = hearing is not None and hearing.goes_on(connection, change)
+            del hearing
+    except ListenNotSupported as error:
+        logger.debug("[MCP][%s] %s", connection.server_name, error.message)
+        mute = True
+    except MCPSyncError as error:
+        logger.debug("[MCP][%s] is not heard: %s", connection.server_name, error)
+    except Exception:  # auth= is the application's code
+        logger.exception("[MCP][%s] is not heard", connection.server_name)
+    finally:
+        hearing = owner()
+        if hearing is not None:
+            hearing.over(connection, mute=mute)

@@ -21,13 +21,15 @@ class Cursor:
         last_event_id: What ``Last-Event-ID`` says, in the characters of a header; None if the
             server has named no event, or has taken the name back.
         retry: Seconds to wait before the stream is asked for again, as the server wishes.
+        wished: Whether the server has said so, and it is not what holds if none is named.
     """
 
-    __slots__ = ("_fruitless", "last_event_id", "retry")
+    __slots__ = ("_fruitless", "last_event_id", "retry", "wished")
 
     def __init__(self) -> None:
         self.last_event_id: str | None = None
         self.retry = DEFAULT_RETRY
+        self.wished = False
         self._fruitless = 0
 
     def note(self, event: ServerSentEvent) -> None:
@@ -36,6 +38,7 @@ class Cursor:
             self.last_event_id = _as_header(event.id)
         if event.retry is not None:
             self.retry = max(SHORTEST_RETRY, event.retry / 1000)
+            self.wished = True
         if event.id is not None or event.data:
             self._fruitless = 0
 

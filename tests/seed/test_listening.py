@@ -1,6 +1,8 @@
 """What servers say by themselves: the GET stream, and the tools of the application. (8.3, 8.4)"""
 
+import gc
 import itertools
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from mcpsync import (
     ToolsListChanged,
 )
 from mcpsync.client import subscriptions
+from mcpsync.connections import hearing as hearing_module
 from mcpsync.connections import relisting
 from mcpsync.testing import Fault, LocalServer
 from seed.servers import answer_get, lists, offer
@@ -218,6 +221,21 @@ def test_a_listener_goes_with_its_connection(server: LocalServer, hearing: Heari
     offer(server, "two")
     server.announce("tools")
     wait_until(lambda: hearing.heard == [["change", "two"]])
+
+
+def test_a_listener_does_not_keep_a_manager_that_nobody_has(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hearing_module, "LOOK_UP", 0.05)
+    hearing = Hearing(server)
+    hearing.manager.call_tool("crm", "add", {"a": 1, "b": 2})
+    assert server.wait_for(lambda server: server.open_streams == 1)
+    alive = weakref.ref(hearing.manager)
+    del hearing
+    gc.collect()
+    assert alive() is None
+    wait_until(lambda: listeners() == 0)
+    assert server.wait_for(lambda server: server.open_streams == 0)
 
 
 def test_closing_the_manager_does_not_wait_for_a_server_that_says_nothing(
