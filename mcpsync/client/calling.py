@@ -91,8 +91,6 @@ class Calling(Asking):
         known = self._known.get(name)
         if known is None or not known.parameters:
             return call
-        if not self._over_http or self._keeper.era is Era.LEGACY:
-            return call
         try:
             mirrored = param_headers(known.parameters, arguments)
         except MCPSyncError as error:

@@ -439,6 +439,14 @@ def test_a_server_that_users_reach_with_values_of_their_own_shares_nothing(serve
     assert asked(server, "tools/list") == 2
 
 
+def test_what_a_managers_catalogue_has_is_not_kept_twice(server):
+    with users_of(server, CacheConfig()) as manager:
+        manager.call_tool("s", "echo", {"text": "x"}, user="ada")
+        assert manager.get_server_tool_functions("ada", "s")
+        with manager.connection("s", user="ada") as connection:
+            assert connection._cache.look_up("tools/list", None) is None
+
+
 def test_a_manager_without_a_cache_keeps_nothing(server):
     with users_of(server, None) as manager:
         list_tools_as(manager, "ada")

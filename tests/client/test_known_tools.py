@@ -7,8 +7,8 @@ import pytest
 import mcpsync
 from mcpsync.client import known_tools
 from mcpsync.client.known_tools import KnownTools
-from mcpsync.errors import ConfigurationError, MCPError
-from mcpsync.testing import LocalServer, stdio_command
+from mcpsync.errors import ConfigurationError, MCPError, RequestTimeout
+from mcpsync.testing import Fault, LocalServer, stdio_command
 
 MODERN = "2026-07-28"
 
@@ -130,6 +130,26 @@ def test_the_second_refusal_is_raised(server, client):
     assert len(calls(server)) == 2
 
 
+def test_a_listing_that_does_not_come_ends_with_the_call_which_was_not_run(server, client):
+    server.tools = [mirrored()]
+    client.connect()
+    server.inject(Fault.HANG, "tools/list")
+    with pytest.raises(RequestTimeout) as caught:
+        client.call_tool("where", {"region": "north"}, timeout=0.5)
+    assert caught.value.tool_name == "where"
+    assert not caught.value.maybe_executed
+    assert server.executions == {}
+    server.release()
+
+
+def test_a_refusal_after_something_may_have_run_is_not_answered_with_another_call(client):
+    refusal = MCPError("Header mismatch", code=-32020, maybe_executed=True)
+    call = client._call({})
+    with pytest.raises(MCPError) as caught:
+        client._mirroring_anew(call, "where", {"region": "north"}, refusal)
+    assert caught.value is refusal
+
+
 def test_a_number_that_no_header_may_have_is_refused_before_it_is_sent(server, client):
     server.tools = [mirrored(kind="integer")]
     client.list_tools()
@@ -154,7 +174,7 @@ def test_over_stdio_there_are_no_headers():
         tool = client.list_tools().tools[0]
         tool.input_schema = mirrored("x", "")["inputSchema"]
         broken = page(tool.model_dump(by_alias=True, exclude_none=True))
-        assert client._learn(broken, None).tools == broken.tools
+        assert len(client._learn(broken, None).tools) == 1
 
 
 # -- tools that must not be used -------------------------------------------------------------------
@@ -197,6 +217,13 @@ def test_what_is_listed_no_more_is_known_no_more():
     assert known.get("b") is not None
     known.learn(page({"name": "b", "inputSchema": {}}, cursor="x"), is_whole=False, mirrors=True)
     assert known.get("b") is None
+
+
+def test_a_tool_that_breaks_the_rules_by_now_is_known_no_more():
+    known = KnownTools(with_output=True)
+    known.learn(page(mirrored("a"), cursor="x"), is_whole=False, mirrors=True)
+    known.learn(page(mirrored("a", ""), cursor="x"), is_whole=False, mirrors=True)
+    assert known.get("a") is None
 
 
 def test_a_tool_with_nothing_to_heed_is_not_kept():
