@@ -1,5 +1,6 @@
 """Guards around every test, and a line with the counts for whoever adds up several runs."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -26,14 +27,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     path, this = os.environ.get("MCPSYNC_ONCE"), sys.version
     if path is None:
         return
-    note = Path(path)
-    if not note.exists():
-        note.write_text(this, encoding="utf-8")
-    if note.read_text(encoding="utf-8") == this:
+    if _first_to_write(Path(path), this) == this:
         return
     gone = [item for item in items if item.get_closest_marker("once")]
     items[:] = [item for item in items if not item.get_closest_marker("once")]
     config.hook.pytest_deselected(items=gone)
+
+
+def _first_to_write(note: Path, text: str) -> str:
+    """Write *text* unless somebody has written before; return what stands there."""
+    mine = note.with_name(f"{note.name}.{os.getpid()}")
+    mine.write_text(text, encoding="utf-8")
+    with contextlib.suppress(FileExistsError):
+        os.link(mine, note)  # in one step: two runs may begin at the same time
+    mine.unlink()
+    return note.read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
