@@ -35,6 +35,7 @@ NOWHERE = {"asyncio", "anyio", "trio", "httpx", "aiohttp", "mcp"}
 ONLY_IN = {
     "requests": {"http"},
     "urllib3": {"http"},
+    "websocket": {"http"},
     "sseclient": {"protocol"},
     "flask": {"integrations"},
     "django": {"integrations"},
