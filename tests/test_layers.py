@@ -37,6 +37,7 @@ NOWHERE = {"asyncio", "anyio", "trio", "httpx", "aiohttp", "mcp"}
 ONLY_IN = {
     "requests": {"http"},
     "urllib3": {"http"},
+    "websocket": {"http"},
     "sseclient": {"protocol"},
     "flask": {"integrations"},
     "django": {"integrations"},

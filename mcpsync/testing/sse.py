@@ -173,13 +173,13 @@ class SseHTTP:
         except RPCError as error:
             exchange.responder.finish(400, error.to_message(None))
             return
-        exchange.responder.send_body(202, b"Accepted", "text/plain")
         kind = kind_of(message)
         if kind == "response":
             self._journal.add_reply(Reply(session_id, message))
         elif kind == "notification":
             self._notice(stream.session, message)
-        else:
+        exchange.responder.send_body(202, b"Accepted", "text/plain")
+        if kind == "request":
             threading.Thread(
                 target=self._answer,
                 args=(stream, message, exchange),

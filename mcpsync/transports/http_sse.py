@@ -158,8 +158,7 @@ class HttpSseTransport:
 
     def close(self, deadline: Deadline) -> None:
         """End the stream, and every exchange under way. Nothing has to be said for that."""
-        error = closed_error()
-        self._mail.end(error)
+        error = self._mail.end_with(closed_error())
         if self._finalizer is not None:
             self._finalizer.detach()
         self._endpoint.close(error)
@@ -312,6 +311,11 @@ class _StreamMail(Mail):
             self._stream.response.cut()
         return copy.copy(lost)
 
+    def end_with(self, error: MCPSyncError) -> MCPSyncError:
+        """Be over, and return why: *error*, unless it was over before."""
+        self.end(error)
+        return copy.copy(self.ended_by or error)
+
     def close(self, error: MCPSyncError) -> None:
         """End the POSTs under way."""
         if self._stream is not None:
@@ -334,8 +338,7 @@ class _StreamMail(Mail):
             error = failure
         hold_still_if_copied(process)
         error.maybe_executed = False  # whoever has sent something knows it
-        self.end(error)
-        stream.outbox.close(error)  # what is on its way is never answered
+        stream.outbox.close(self.end_with(error))  # what is on its way is never answered
         stream.response.close()
 
     def forget(self, error: MCPSyncError) -> None:

@@ -1,6 +1,7 @@
 """HTTP+SSE of 2024-11-05: requirements 4.3, on what a server really got to see."""
 
 import gc
+import itertools
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -654,3 +655,38 @@ def test_a_flood_of_notifications_does_not_grow_without_bound(monkeypatch):
     ):
         assert add(client) == "done"
     assert len(seen) <= 51
+
+
+def test_whatever_happens_to_the_stream_the_errors_tell_what_may_have_run(server, client):
+    done = threading.Event()
+
+    def disturb():
+        breakages = itertools.cycle(
+            [
+                server.end_streams,
+                server.expire_sessions,
+                server.drop_idle_connections,
+                lambda: server.inject("die-before-answer", "tools/call"),
+                lambda: server.inject("die-mid-answer", "tools/call"),
+            ]
+        )
+        while not done.wait(0.02):
+            next(breakages)()
+
+    def call(_):
+        try:
+            client.call_tool("counter")
+        except ConnectionLost as error:
+            return error.maybe_executed
+        return None
+
+    with ThreadPoolExecutor(9) as pool:
+        disturbing = pool.submit(disturb)
+        told = list(pool.map(call, range(600)))
+        done.set()
+        disturbing.result(LONG)
+    server.clear_faults()
+    assert told.count(None) <= server.executions["counter"] <= told.count(None) + told.count(True)
+    assert told.count(None) > 100
+    assert add(client) == "3"
+    assert len(readers()) == 1
