@@ -142,7 +142,8 @@ def test_a_listing_that_does_not_come_ends_with_the_call_which_was_not_run(serve
     server.release()
 
 
-def test_a_refusal_after_something_may_have_run_is_not_answered_with_another_call(client):
+def test_a_refusal_after_something_may_have_run_is_not_answered_with_another_call(server, client):
+    server.tools = [mirrored()]
     refusal = MCPError("Header mismatch", code=-32020, maybe_executed=True)
     call = client._call({})
     with pytest.raises(MCPError) as caught:
