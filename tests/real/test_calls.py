@@ -45,7 +45,7 @@ def test_a_prompt_that_does_not_exist_is_an_error_with_a_code(client):
     assert isinstance(caught.value.code, int)
 
 
-@kinds(logs=True, version="2025-11-25")
+@kinds(logs=True, version="2025-11-25", often=True)
 def test_a_log_message_is_handed_over_after_a_level_was_set(counterpart):
     seen = []
     with counterpart.client(logging_callback=seen.append) as client:
@@ -55,7 +55,7 @@ def test_a_log_message_is_handed_over_after_a_level_was_set(counterpart):
     assert (message.level, message.data) == ("warning", counterpart.words.logged)
 
 
-@kinds(logs=True, version="2026-07-28")
+@kinds(logs=True, version="2026-07-28", often=True)
 def test_a_log_message_is_handed_over_where_each_request_asks_for_it(counterpart):
     seen = []
     with counterpart.client(logging_callback=seen.append, log_level="info") as client:

@@ -34,7 +34,7 @@ def test_a_call_that_has_no_stream_is_cancelled_too(counterpart):
         assert_works(client, counterpart.words)
 
 
-@kinds(notifies=True)
+@kinds(notifies=True, often=True)
 def test_closing_the_client_ends_the_calls_of_other_threads(counterpart):
     name, arguments = counterpart.words.slow
     running = threading.Event()
@@ -99,7 +99,7 @@ def test_a_server_killed_during_a_call_may_have_run_it(own_counterpart):
     assert caught.value.maybe_executed
 
 
-@kinds(transport="stdio", notifies=True)
+@kinds(transport="stdio", notifies=True, often=True)
 def test_a_child_that_dies_during_a_call_is_a_server_that_exited(counterpart):
     name, arguments = counterpart.words.slow
     running, before = threading.Event(), children()
@@ -118,7 +118,7 @@ def test_a_child_that_dies_during_a_call_is_a_server_that_exited(counterpart):
     assert caught.value.maybe_executed
 
 
-@kinds(transport="stdio")
+@kinds(transport="stdio", often=True)
 def test_a_child_that_died_between_two_calls_is_started_again(counterpart):
     before = children()
     with counterpart.client() as client:

@@ -23,7 +23,7 @@ def in_threads(count, work):
         return list(pool.map(run, range(count), timeout=90))
 
 
-@kinds(offers="add")
+@kinds(offers="add", often=True)
 def test_twenty_threads_share_one_client_and_each_gets_its_own_answers(counterpart):
     words = counterpart.words
     with counterpart.client() as client:

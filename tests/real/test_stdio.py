@@ -8,7 +8,7 @@ import mcpsync
 from support.counterparts import kinds
 from support.processes import alive, children, wait_until
 
-STDIO = kinds(transport="stdio")
+STDIO = kinds(transport="stdio", often=True)
 PYTHON = kinds("sdk1-stdio", "sdk2-stdio-modern", "sdk2-stdio-legacy")
 
 

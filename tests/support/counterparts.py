@@ -193,6 +193,7 @@ class Kind:
     sessions: bool = False
     notifies: bool = True  # whether progress arrives while a call runs
     logs: bool = True  # whether a log message rides on the answer to a call
+    often: bool = True  # whether it is started for single tests, too: some take seconds
 
     @property
     def words(self) -> Vocabulary:
@@ -240,8 +241,8 @@ KINDS = [
     Kind("sdk2-stdio-legacy", "sdk2", "stdio", mode="legacy"),
     Kind("fastmcp-http-modern", "fastmcp", "http", version=MODERN),
     Kind("fastmcp-http-legacy", "fastmcp", "http", mode="legacy", sessions=True),
-    Kind("fastmcp-stdio-modern", "fastmcp", "stdio", version=MODERN),
-    Kind("fastmcp-stdio-legacy", "fastmcp", "stdio", mode="legacy"),
+    Kind("fastmcp-stdio-modern", "fastmcp", "stdio", version=MODERN, often=False),
+    Kind("fastmcp-stdio-legacy", "fastmcp", "stdio", mode="legacy", often=False),
     Kind("ts2-http-modern", "ts2", "http", version=MODERN),
     Kind("ts2-http-legacy", "ts2", "http", mode="legacy"),
     Kind("ts2-stdio-modern", "ts2", "stdio", version=MODERN),
