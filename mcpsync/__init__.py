@@ -45,6 +45,7 @@ from .errors import (
     TaskCancelled,
     TransportError,
     UnsupportedProtocolVersion,
+    UrlElicitationRequired,
 )
 from .version import __version__
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .http import Limits
     from .manager import MCPManager
     from .parsers import format_tool_content
+    from .session.answers import ClientRequestContext, accept_defaults, answer_later
     from .session.tasks import Task
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "CircuitOpen",
     "Client",
     "ClientExtension",
+    "ClientRequestContext",
     "ConfigurationError",
     "ConnectError",
     "ConnectTimeout",
@@ -112,9 +115,12 @@ __all__ = [
     "ToolDiscovery",
     "TransportError",
     "UnsupportedProtocolVersion",
+    "UrlElicitationRequired",
     "User",
     "__version__",
+    "accept_defaults",
     "advertise",
+    "answer_later",
     "errors",
     "events",
     "format_tool_content",
@@ -126,6 +132,7 @@ _LAZY = {
     "Cancellation": ("_runtime.cancel", "Cancellation"),
     "Client": ("client", "Client"),
     "ClientExtension": ("client.extensions", "ClientExtension"),
+    "ClientRequestContext": ("session.answers", "ClientRequestContext"),
     "HttpServerConfig": ("config", "HttpServerConfig"),
     "Limits": ("http", "Limits"),
     "MCPManager": ("manager", "MCPManager"),
@@ -138,6 +145,8 @@ _LAZY = {
     "ToolDiscovery": ("connections.discovery", "ToolDiscovery"),
     "User": ("config", "User"),
     "advertise": ("client.extensions", "advertise"),
+    "accept_defaults": ("session.answers", "accept_defaults"),
+    "answer_later": ("session.answers", "answer_later"),
     "format_tool_content": ("parsers", "format_tool_content"),
 }
 

@@ -31,8 +31,10 @@
     ├── RequestTimeout (TimeoutError)           .timeout (seconds)
     ├── RequestCancelled                        the caller's Cancellation fired  .reason
     ├── TaskCancelled                           a task was cancelled before it was done  .task_id
-    ├── InputRequired                           the server asks the user something first  .result
+    ├── InputRequired                           the server asks the user something first
+    │                                           .params .input_requests .request_state .responses
     └── MCPError                                a JSON-RPC error reply  .code .message .data
+        └── UrlElicitationRequired              first the user has to visit  .elicitations
 
 Two questions, two attributes. *Did the server see it?* ``maybe_executed``: when it is false the
 server has not run the request, and repeating it is safe. *Is there a point in trying again?*
@@ -336,11 +338,73 @@ class TaskCancelled(MCPSyncError):
 class InputRequired(MCPSyncError):
     """The server wants input from the user before it goes on (multi round-trip request).
 
+    It has all that is needed to answer later, in another process if need be:
+    :meth:`to_dict` and :meth:`from_dict` are for the way there, and ``client.resume(error,
+    responses)`` sends the request again with the answers. A callback raises it to leave the answer
+    for later. ``request_state`` may stand for something the server keeps for this user: give it
+    to nobody else.
+
     Attributes:
+        params: The params of the request that was made, without ``_meta``.
+        input_requests: What the server asks, as it came: key to ``{"method": …, "params": …}``.
+        request_state: What the server wants back as it is; None if it gave none.
+        responses: What was answered here before it came to this, by key.
         result: The server's ``InputRequiredResult`` as received.
     """
 
+    params: Mapping[str, Any] = {}
+    input_requests: Mapping[str, Any] = {}
+    request_state: str | None = None
+    responses: Mapping[str, Any] = {}
     result: Mapping[str, Any] | None = None
+
+    @property
+    def requests(self) -> dict[str, Any]:
+        """What the server asks, by key, as ``mcp_types`` models; as it came if it is none."""
+        from mcp_types import InputRequest
+        from pydantic import TypeAdapter, ValidationError
+
+        adapter: TypeAdapter[Any] = TypeAdapter(InputRequest)
+        found: dict[str, Any] = {}
+        for key, request in self.input_requests.items():
+            try:
+                found[key] = adapter.validate_python(request)
+            except ValidationError:
+                found[key] = request
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return {
+            "message": self.message,
+            **{name: getattr(self, name) for name in _KEPT},
+            **{name: dict(getattr(self, name)) for name in _KEPT_MAPPINGS},
+        }
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
+        """Make it anew from what :meth:`to_dict` returned.
+
+        Raises:
+            ConfigurationError: It is something else.
+        """
+        names = ("message", *_KEPT, *_KEPT_MAPPINGS)
+        if not isinstance(kept, Mapping) or not set(kept) >= set(names):
+            raise ConfigurationError("this is not what InputRequired.to_dict() returned.")
+        context = {name: kept[name] for name in names[1:] if kept[name] is not None}
+        return cls(kept["message"], **context)
+
+
+_KEPT = (
+    "server_name",
+    "user_id",
+    "tool_name",
+    "method",
+    "task_id",
+    "request_state",
+    "maybe_executed",
+)
+_KEPT_MAPPINGS = ("params", "input_requests", "responses")
 
 
 class MCPError(MCPSyncError):
@@ -359,3 +423,18 @@ class MCPError(MCPSyncError):
 
     def _verdict(self) -> str:
         return f"(code {self.code})"
+
+
+class UrlElicitationRequired(MCPError):
+    """The user has to visit a page first; the request was not run (code -32042, 2025-11-25).
+
+    Show the user who asks and the whole URL, and open it only with his consent. When he is done,
+    make the call again.
+
+    Attributes:
+        elicitations: What the server asks, as ``mcp_types.ElicitRequestURLParams``; those whose
+            URL is not http or https have been dropped.
+    """
+
+    code: int = -32042
+    elicitations: tuple[Any, ...] = ()

@@ -15,11 +15,12 @@ from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
 from ._runtime.fork import after_fork_in_child
 from ._runtime.locks import new_lock
-from .client.extensions import Extensions
 from .client.options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
     CallOptions,
+    SharedOptions,
+    checked_shared,
     checked_timeout,
     scope_of,
 )
@@ -38,6 +39,7 @@ from .connections.discovery import Discovery, Holder, ToolDiscovery
 from .connections.disposal import Lease
 from .connections.options import ManagerOptions
 from .connections.request_scope import table_of_a_request
+from .connections.resuming import Resuming
 from .connections.routing import Router
 from .errors import ConfigurationError, MCPSyncError
 from .events import CallFinished, Event, EventSink, SweepFinished
@@ -46,7 +48,6 @@ from .http.settings import Session
 from .parsers import format_instructions
 from .registry import ServersRegistry
 from .session.callbacks import ProgressCallback
-from .session.tracing import Tracing
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, Tool
@@ -56,7 +57,7 @@ logger = logging.getLogger(__name__)
 IDLE_TIMEOUT = 900.0
 
 
-class MCPManager:
+class MCPManager(Resuming):
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
@@ -75,8 +76,8 @@ class MCPManager:
         on_event: Called with each event of :mod:`mcpsync.events`, on the thread it happens on.
         session: A ``requests.Session`` to take proxies, TLS settings and headers from.
         limits: How much a server may send.
-        extensions, tracing: As :class:`~mcpsync.Client` has them.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
+        shared: What servers are answered with and offered; see :class:`SharedOptions`.
 
     Raises:
         ConfigurationError: A configuration is wrong; the server is named.
@@ -97,9 +98,8 @@ class MCPManager:
         on_event: EventSink | None = None,
         session: Session | None = None,
         limits: Limits | None = None,
-        extensions: Extensions | None = None,
-        tracing: Tracing | None = None,
         clock: Clock | None = None,
+        **shared: Unpack[SharedOptions],
     ) -> None:
         self._timeout = checked_timeout(timeout, DEFAULT_TIMEOUT)
         self._clock = clock = clock if clock is not None else SystemClock()
@@ -120,7 +120,7 @@ class MCPManager:
             backoff=connect_backoff,
             trust=trust_timeout,
             on_notification=self._catalogues.notified,
-            client_options={"extensions": extensions, "tracing": tracing},
+            shared=checked_shared(shared),
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(

@@ -31,7 +31,14 @@ OWN = {
     "FeatureUnsupported": {"feature": "tasks.list"},
     "SkillInvalid": {"uri": "skill://a/SKILL.md"},
     "RequestTimeout": {"timeout": 0.5},
-    "InputRequired": {"result": {"resultType": "input_required"}},
+    "InputRequired": {
+        "params": {"name": "add"},
+        "input_requests": {"a": {"method": "roots/list"}},
+        "request_state": " s ",
+        "responses": {"b": {"action": "decline"}},
+        "result": {"resultType": "input_required"},
+    },
+    "UrlElicitationRequired": {"code": -32042, "data": {"x": [1]}, "elicitations": ()},
     "MCPError": {"code": -32602, "data": {"x": [1]}, "status": 400},
 }
 
@@ -238,7 +245,7 @@ TREE = drawn()
 
 def test_the_docstring_draws_every_class_and_every_class_it_draws_exists():
     assert set(TREE) == {cls.__name__ for cls in ALL}
-    assert len(ALL) == 31
+    assert len(ALL) == 32
 
 
 @each_class

@@ -274,13 +274,14 @@ TABLE = """
     catalogues::nothing_is_told_after_disposal
     catalogues::a_retry_that_waits_ends_with_the_disposal
 8.4.8 elicitation: the latest handler wins
-    waits for issue 4: protocol
+    does not apply: a client or a manager is given its callbacks when it is made and keeps them; who
+      asks, and for whom, the callback is told with each call
 8.4.8 elicitation: disposers are idempotent, and it is removed when empty
-    waits for issue 4: protocol
+    does not apply: there is nothing to dispose of, since nothing is registered later
 8.4.8 elicitation: -32042 in an error and in an HTTP body
-    waits for issue 4: protocol
+    elicitation::a_page_to_visit_is_found_in_an_error_and_in_an_http_body
 8.4.8 elicitation: a URL that is not http is dropped
-    waits for issue 4: protocol
+    elicitation::a_page_whose_url_is_not_http_is_dropped
 """
 
 

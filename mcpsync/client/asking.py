@@ -48,12 +48,11 @@ class Asking:
     """What the methods of a client are made of."""
 
     server_name: str
-    user_id: str | None
+    user_id: str | None = None
     _keeper: SessionKeeper
     _limits: Limits
     _timeout: float
     _extensions: Mapping[str, Mapping[str, Any]]
-    _answer: Answer | None = None
     _tracing: Tracing | None = None
     _peer: Peer = Peer()
 
@@ -68,6 +67,10 @@ class Asking:
             self._telling,
             self._answer,
         )
+
+    @property
+    def _answer(self) -> Answer:
+        return self._keeper.answers.answer
 
     def _telling(self, error: MCPSyncError) -> MCPSyncError:
         return error.with_context(server_name=self.server_name, user_id=self.user_id)

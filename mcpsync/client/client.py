@@ -18,8 +18,14 @@ from ..http.settings import Auth, Session
 from ..protocol.lifecycle import State
 from ..protocol.versions import MODERN_VERSIONS
 from ..security.redaction import safe_url
+from ..session.answers import (
+    Answers,
+    ElicitationCallback,
+    ListRootsCallback,
+    SamplingCallback,
+)
 from ..session.base import ServerFacts
-from ..session.callbacks import Callbacks, LoggingCallback, MessageHandler
+from ..session.callbacks import MAX_ROUNDS, Callbacks, LoggingCallback, MessageHandler
 from ..session.opening import Opening
 from ..session.tracing import Peer, Tracing
 from ..version import __version__
@@ -31,6 +37,7 @@ from .options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
     CallOptions,
+    checked_answering,
     checked_timeout,
 )
 from .tasks import ToolTasks
@@ -69,6 +76,16 @@ class Client(Features):
             extensions such as :class:`TasksExtension` and those that :func:`advertise` returns.
         tracing: What traces the requests, such as
             :class:`mcpsync.observability.OpenTelemetryTracing`.
+        elicitation_callback: Asks the user what the server wants to know. This and the next two
+            run on the thread of the call that waits, within its *timeout*; the server is told that
+            we can do what there is a callback for. See :mod:`mcpsync.session.answers`.
+        elicitation_capabilities: Which modes it can: forms alone by default; with ``url`` it may
+            be asked to have the user visit a page.
+        sampling_callback: Asks a language model for the server.
+        sampling_capabilities: What it can besides, such as tools.
+        list_roots_callback: Says which directories the server may look at.
+        input_required_max_rounds: How often one request is sent again with what a modern server
+            asked for; with 0 the call raises ``InputRequired`` and :meth:`resume` goes on.
         limits: How much the server may send.
         server_name: What errors call the server; its URL or command by default.
 
@@ -94,6 +111,12 @@ class Client(Features):
         message_handler: MessageHandler | None = None,
         extensions: Extensions | None = None,
         tracing: Tracing | None = None,
+        elicitation_callback: ElicitationCallback | None = None,
+        elicitation_capabilities: types.ElicitationCapability | None = None,
+        sampling_callback: SamplingCallback | None = None,
+        sampling_capabilities: types.SamplingCapability | None = None,
+        list_roots_callback: ListRootsCallback | None = None,
+        input_required_max_rounds: int = MAX_ROUNDS,
         limits: Limits | None = None,
         server_name: str | None = None,
     ) -> None:
@@ -107,7 +130,6 @@ class Client(Features):
         config = resolve(  # nothing is filled in here: a placeholder that is left is refused
             config, user=None, custom_user_vars=None, body=None, server_name=self.server_name
         )
-        self.user_id: str | None = None
         self._limits = limits if limits is not None else Limits()
         given = timeout if timeout is not None else read_timeout_seconds
         self._timeout = checked_timeout(given, config.timeout or DEFAULT_TIMEOUT)
@@ -121,6 +143,23 @@ class Client(Features):
         self._extensions = settings_of(extensions)
         if tracing is not None:
             self._tracing, self._peer = tracing, _peer_of(config)
+        checked_answering(
+            {
+                "elicitation_callback": elicitation_callback,
+                "sampling_callback": sampling_callback,
+                "list_roots_callback": list_roots_callback,
+                "input_required_max_rounds": input_required_max_rounds,
+            }
+        )
+        answers = Answers(
+            self.server_name,
+            self.user_id,
+            elicitation_callback,
+            elicitation_capabilities,
+            sampling_callback,
+            sampling_capabilities,
+            list_roots_callback,
+        )
         callbacks = Callbacks(
             client_info or _introduction(),
             logging_callback,
@@ -128,6 +167,8 @@ class Client(Features):
             log_level,
             self._extensions,
             result_types_of(self._extensions),
+            answers=answers,
+            max_rounds=input_required_max_rounds,
         )
         self._keeper = SessionKeeper(
             Opening(carrier, callbacks, mode), carrier.origin, config.connect_timeout

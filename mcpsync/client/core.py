@@ -21,11 +21,13 @@ from ..errors import (
     RequestCancelled,
     RequestTimeout,
     ServerExited,
+    UrlElicitationRequired,
 )
 from ..protocol.codec import METHOD_NOT_FOUND
 from ..protocol.lifecycle import State, Step, after
 from ..protocol.negotiation import MODERN_EVIDENCE
 from ..protocol.versions import Era
+from ..session.answers import Answers
 from ..session.base import Call, ClientSession
 from ..session.opening import Opening, eras
 from ..transports.base import CallScope
@@ -129,6 +131,17 @@ class SessionKeeper:
         session = self._session
         if session is not None and session.alive:
             session.ask_behind(method, params, headers)
+
+    def notify(self, method: str, params: Mapping[str, Any] | None, call: Call) -> None:
+        """Tell the server something over the session; of the legacy era, or it is not told."""
+        session = self.session(call)
+        if session.era is Era.LEGACY:
+            session.notify(method, params, call)
+
+    @property
+    def answers(self) -> Answers:
+        """How the server is answered."""
+        return self._opening.callbacks.answers
 
     def _request(
         self, session: ClientSession, method: str, params: Mapping[str, Any] | None, call: Call
@@ -261,6 +274,8 @@ class SessionKeeper:
 def _says_wrong_era(error: HTTPStatusError | MCPError) -> bool:
     """Whether *error* turns a request down unseen, as a server of the other era does. (N3, N5)"""
     if isinstance(error, MCPError):
+        if isinstance(error, UrlElicitationRequired):
+            return False
         if error.status == 404 and error.code == METHOD_NOT_FOUND:
             return False  # that is how the modern era says it
         return error.status in (400, 404) and error.code not in MODERN_EVIDENCE

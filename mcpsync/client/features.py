@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import BaseModel
 
+from ..errors import ConfigurationError, InputRequired, MCPSyncError
 from ..session.base import Call
 from ..session.callbacks import ProgressCallback
 from .asking import Asking
 from .options import CallOptions
+from .resuming import inputs_of, resumption_of
 from .skills import Skills
 from .tasks import Tasks, ToolTasks
 
@@ -33,6 +35,8 @@ class Features(Asking):
         progress_callback: ProgressCallback | None = None,
         *,
         task: bool | None = None,
+        input_responses: Mapping[str, Any] | None = None,
+        request_state: str | None = None,
         **options: Unpack[CallOptions],
     ) -> types.CallToolResult:
         """Call a tool, once.
@@ -46,6 +50,9 @@ class Features(Asking):
             read_timeout_seconds: Another name for *timeout*, as the official SDK has it.
             progress_callback: Called with progress, total and message, on this thread.
             task: Whether to have it carried out as a task where the tool leaves that to us.
+            input_responses: Answers to what a modern server wanted first, by its keys; see
+                :meth:`resume`, which makes this call.
+            request_state: What it wanted back with them.
             options: See :class:`CallOptions`.
 
         Raises:
@@ -53,22 +60,29 @@ class Features(Asking):
             MCPError: The server turned the call down, for instance because there is no such tool.
             ConnectionLost, RequestTimeout, RequestCancelled: ``maybe_executed`` says whether the
                 server may have run the tool.
+            InputRequired: A modern server wants something of the user, and no callback answers.
+            UrlElicitationRequired: A legacy server wants the user to visit a page first.
             MCPSyncError: See :mod:`mcpsync.errors` for the others.
         """
         if read_timeout_seconds is not None:
             options.setdefault("timeout", read_timeout_seconds)
-        return self._call_tool(self._call(options, progress_callback), name, arguments, task)
+        inputs = inputs_of(input_responses, request_state)
+        call = self._call(options, progress_callback)
+        return self._call_tool(call, name, arguments, inputs, task)
 
     def _call_tool(
         self,
         call: Call,
         name: str,
         arguments: Mapping[str, Any] | None,
+        inputs: Mapping[str, Any] | None = None,
         task: bool | None = None,
     ) -> types.CallToolResult:
         from mcp_types import CallToolResult
 
         params = {"name": name, "arguments": self._object(arguments, "arguments", name)}
+        if inputs is not None:
+            params.update(inputs)
         tasks = self._tool_tasks
         if not task and tasks.are_out_of_the_question:
             return self._ask_in(call, "tools/call", params, CallToolResult, name)
@@ -134,11 +148,29 @@ class Features(Asking):
         fetch = self.list_resource_templates
         return self._every(fetch, lambda page: page.resource_templates, options)
 
-    def read_resource(self, uri: str, **options: Unpack[CallOptions]) -> types.ReadResourceResult:
-        """Return the contents of the resource *uri*."""
+    def read_resource(
+        self,
+        uri: str,
+        *,
+        input_responses: Mapping[str, Any] | None = None,
+        request_state: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> types.ReadResourceResult:
+        """Return the contents of the resource *uri*.
+
+        Args:
+            uri: The resource.
+            input_responses: See :meth:`call_tool`.
+            request_state: See :meth:`call_tool`.
+            options: See :class:`CallOptions`.
+        """
         from mcp_types import ReadResourceResult
 
-        return self._ask("resources/read", {"uri": str(uri)}, ReadResourceResult, options)
+        params: dict[str, Any] = {"uri": str(uri)}
+        inputs = inputs_of(input_responses, request_state)
+        if inputs is not None:
+            params.update(inputs)
+        return self._ask("resources/read", params, ReadResourceResult, options)
 
     # -- prompts, completion, the rest --------------------------------------------------------
 
@@ -158,14 +190,28 @@ class Features(Asking):
         self,
         name: str,
         arguments: Mapping[str, str] | None = None,
+        *,
+        input_responses: Mapping[str, Any] | None = None,
+        request_state: str | None = None,
         **options: Unpack[CallOptions],
     ) -> types.GetPromptResult:
-        """Return the messages of the prompt *name*."""
+        """Return the messages of the prompt *name*.
+
+        Args:
+            name: The prompt.
+            arguments: Its arguments.
+            input_responses: See :meth:`call_tool`.
+            request_state: See :meth:`call_tool`.
+            options: See :class:`CallOptions`.
+        """
         from mcp_types import GetPromptResult
 
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = self._object(arguments, "arguments")
+        inputs = inputs_of(input_responses, request_state)
+        if inputs is not None:
+            params.update(inputs)
         return self._ask("prompts/get", params, GetPromptResult, options)
 
     def complete(
@@ -192,6 +238,52 @@ class Features(Asking):
         if context_arguments is not None:
             params["context"] = {"arguments": self._object(context_arguments, "context_arguments")}
         return self._ask("completion/complete", params, CompleteResult, options)
+
+    def resume(
+        self,
+        required: InputRequired,
+        responses: Mapping[str, Any],
+        **options: Unpack[CallOptions],
+    ) -> types.CallToolResult | types.GetPromptResult | types.ReadResourceResult:
+        """Make the request again that led to ``InputRequired``, with the answers.
+
+        That may be in another process and much later; it has to be for the same user. The server
+        may ask for more, which is an ``InputRequired`` again.
+
+        Args:
+            required: What was raised, or made by ``InputRequired.from_dict``.
+            responses: The answers by the keys of ``required.requests``, as ``mcp_types`` results
+                or mappings. To decline is an answer, too: ``{"action": "decline"}``.
+            options: See :class:`CallOptions`.
+
+        Raises:
+            ConfigurationError: An answer is missing, is to nothing that was asked, or does not
+                fit. Nothing was sent.
+            MCPSyncError: As :meth:`call_tool`.
+        """
+        again = resumption_of(required, responses)
+        make: Callable[..., types.CallToolResult] = getattr(self, again.name)
+        return make(*again.arguments, **again.keywords, **options)
+
+    def _resume_task(
+        self, task_id: str, responses: Mapping[str, Any], **options: Unpack[CallOptions]
+    ) -> types.CallToolResult:
+        return self.tasks.go_on(task_id, responses, **options)
+
+    def send_roots_list_changed(self, **options: Unpack[CallOptions]) -> None:
+        """Tell a legacy server to ask for the roots again; a modern one asks each time.
+
+        Raises:
+            ConfigurationError: There is no ``list_roots_callback``, so it knows of no roots.
+        """
+        call = self._call(options)
+        try:
+            if self._keeper.answers.roots is None:
+                raise ConfigurationError("there are no roots without a list_roots_callback.")
+            self._keeper.notify("notifications/roots/list_changed", None, call)
+        except MCPSyncError as error:
+            error.with_context(server_name=self.server_name, user_id=self.user_id)
+            raise
 
     def send_ping(self, **options: Unpack[CallOptions]) -> types.EmptyResult:
         """Ask a legacy server whether it is there; the modern era has no ping."""

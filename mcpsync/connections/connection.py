@@ -113,10 +113,10 @@ class Connection(Client):
         self._on_notification = on_notification
         if on_notification is not None:
             options["message_handler"] = _handing_on(weakref.ref(self), on_notification)
+        self.user_id = key.user_id  # before the callbacks are made, which are told of it
         patient = _allowing(config, connect_timeout)
         super().__init__(patient, server_name=key.server_name, **options)
         self.key = key
-        self.user_id = key.user_id
         self.fingerprint = fingerprint
         self.created_at = clock.time()
         self._clock = clock

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import random as _random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._runtime.backoff import linear, pause
@@ -15,7 +15,7 @@ from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from ..client.carriers import settings_for
-from ..client.extensions import settings_of
+from ..client.options import SharedOptions
 from ..config import HttpServerConfig, ServerConfig
 from ..config.fingerprint import fingerprint
 from ..errors import (
@@ -124,7 +124,7 @@ class ConnectionFactory:
         backoff: Seconds before the second attempt; the third waits twice as long.
         trust: Seconds for which a server that answered is believed to be there.
         on_notification: Called with a connection and each notification that comes over it.
-        client_options: What every :class:`~mcpsync.Client` is made with besides.
+        shared: What every connection is made with besides: keywords of ``Client``.
         random: Returns a number from 0 to 1, for the jitter.
     """
 
@@ -141,7 +141,7 @@ class ConnectionFactory:
         backoff: float = BACKOFF,
         trust: float = TRUST,
         on_notification: Notified | None = None,
-        client_options: Mapping[str, Any] | None = None,
+        shared: SharedOptions | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._clock = clock
@@ -154,9 +154,7 @@ class ConnectionFactory:
         self._backoff = backoff
         self._trust = trust
         self._on_notification = on_notification
-        self._client_options = dict(client_options or {})
-        if "extensions" in self._client_options:  # found wrong now, and not by the first user
-            self._client_options["extensions"] = settings_of(self._client_options["extensions"])
+        self._shared: SharedOptions = {} if shared is None else shared
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
         self._at_fork = after_fork_in_child(breaker.forget)
@@ -288,7 +286,7 @@ class ConnectionFactory:
             session=self._settings_of(key.server_name, config, options),
             limits=self._limits,
             on_notification=self._on_notification,
-            **self._client_options,
+            **self._shared,
         )
         try:
             connection.connect(timeout=limit.deadline, cancel=scope.cancel, headers=scope.headers)

@@ -15,9 +15,11 @@ PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
 HEADER_MISMATCH: Final = -32020
 MISSING_CLIENT_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
+URL_ELICITATION_REQUIRED: Final = -32042
 
 # Requests that change nothing: asking one twice does no harm.
 SAFE_METHODS: Final = frozenset(
@@ -54,6 +56,7 @@ _TURNED_DOWN = frozenset(
         HEADER_MISMATCH,
         MISSING_CLIENT_CAPABILITY,
         UNSUPPORTED_VERSION,
+        URL_ELICITATION_REQUIRED,
     }
 )
 
@@ -93,9 +96,12 @@ def result_reply(request_id: RequestId, result: Mapping[str, Any]) -> Message:
     return {"jsonrpc": "2.0", "id": request_id, "result": result}
 
 
-def error_reply(request_id: RequestId, code: int, text: str) -> Message:
+def error_reply(request_id: RequestId, code: int, text: str, data: Any = None) -> Message:
     """Make the error reply to a request of the server."""
-    return {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}}
+    error = {"code": code, "message": text}
+    if data is not None:
+        error["data"] = data
+    return {"jsonrpc": "2.0", "id": request_id, "error": error}
 
 
 def decode(data: bytes | str) -> list[Message]:

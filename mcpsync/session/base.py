@@ -18,6 +18,7 @@ from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.versions import Era
 from ..transports.base import CallScope, Transport
+from .answers import MOST_QUESTIONS
 from .callbacks import Callbacks, ProgressCallback, dispatcher
 
 if TYPE_CHECKING:
@@ -103,6 +104,14 @@ class ClientSession(ABC):
             MCPSyncError: Anything else that went wrong, see :mod:`mcpsync.errors`.
         """
 
+    def notify(self, method: str, params: Mapping[str, Any] | None, call: Call) -> None:
+        """Tell the server something that has no answer.
+
+        Raises:
+            MCPSyncError: It did not get there.
+        """
+        self._transport.notify(codec.notification(method, params), call.scope)
+
     @abstractmethod
     def facts(self, call: Call) -> ServerFacts:
         """Return what the server says of itself, asking if it was not asked yet."""
@@ -156,7 +165,9 @@ class ClientSession(ABC):
             given.deadline,
             given.cancel,
             given.headers,
-            dispatcher(self._callbacks, call.token or _token(params), call.progress),
+            dispatcher(
+                self._callbacks, call.token or _token(params), call.progress, MOST_QUESTIONS
+            ),
             given.mirrored,
         )
         try:

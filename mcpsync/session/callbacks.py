@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..protocol import codec
 from ..protocol.codec import Message
+from ..protocol.versions import Era
+from .answers import MOST_QUESTIONS, Answers
 
 if TYPE_CHECKING:
     from mcp_types import Implementation, LoggingLevel, LoggingMessageNotificationParams
@@ -23,6 +26,8 @@ ProgressCallback: TypeAlias = Callable[[float, float | None, str | None], None]
 LoggingCallback: TypeAlias = "Callable[[LoggingMessageNotificationParams], None]"
 MessageHandler: TypeAlias = Callable[[Any], None]
 
+MAX_ROUNDS = 10  # how often one request is sent again with what the server asked for
+
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
@@ -35,6 +40,8 @@ class Callbacks:
         log_level: From which level on a modern server is asked for log messages.
         extensions: What we say we can do besides, by the extension's id.
         result_types: Kinds of results that our extensions know.
+        answers: Answers what the server asks.
+        max_rounds: How often a request is sent again with answers; 0 leaves that to the caller.
     """
 
     client_info: Implementation
@@ -43,17 +50,22 @@ class Callbacks:
     log_level: LoggingLevel | None = None
     extensions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     result_types: frozenset[str] = frozenset()
+    answers: Answers = field(default_factory=Answers)
+    max_rounds: int = MAX_ROUNDS
 
-    def capabilities(self) -> dict[str, Any]:
+    def capabilities(self, era: Era = Era.MODERN) -> dict[str, Any]:
         """Return what we can do, as it goes over the wire: what there is a callback for."""
-        found: dict[str, Any] = {}
+        found = self.answers.capabilities(era)
         if self.extensions:
             found["extensions"] = {name: dict(each) for name, each in self.extensions.items()}
         return found
 
 
 def dispatcher(
-    callbacks: Callbacks, token: object, progress: ProgressCallback | None
+    callbacks: Callbacks,
+    token: object,
+    progress: ProgressCallback | None,
+    most_questions: float = math.inf,
 ) -> Callable[[Message], Message | None]:
     """Return what handles the messages that come before the answer to one request.
 
@@ -61,11 +73,18 @@ def dispatcher(
         callbacks: The client's.
         token: The progress token of the request.
         progress: The request's own callback.
+        most_questions: How many requests of the server are answered; pings do not count.
     """
 
+    answered = 0
+
     def dispatch(message: Message) -> Message | None:
+        nonlocal answered
         if codec.is_request(message):
-            return _naming_the_task(message, _answer(message))
+            answered += message["method"] != "ping"
+            if answered > most_questions:
+                return _enough(message, answered)
+            return _naming_the_task(message, callbacks.answers.reply_to(message))
         try:
             _notify(message, callbacks, token, progress)
         except Exception:
@@ -75,13 +94,12 @@ def dispatcher(
     return dispatch
 
 
-def _answer(message: Message) -> Message:
-    """Answer a request of the server: every ping, and nothing else so far. (Requirement L8)"""
-    if message["method"] == "ping":
-        return codec.result_reply(message["id"], {})
-    return codec.error_reply(
-        message["id"], codec.METHOD_NOT_FOUND, f"Method not found: {message['method']}"
-    )
+def _enough(message: Message, asked: int) -> Message:
+    """Answer no more: the application, and its user, have had enough of one call."""
+    if asked == MOST_QUESTIONS + 1:
+        logger.warning("one call made the server ask over %d times", MOST_QUESTIONS)
+    text = f"One call answers {MOST_QUESTIONS} requests"
+    return codec.error_reply(message["id"], codec.INTERNAL_ERROR, text)
 
 
 def _naming_the_task(asked: Message, reply: Message) -> Message:

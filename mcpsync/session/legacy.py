@@ -14,6 +14,7 @@ from ..protocol.versions import LATEST_LEGACY, LEGACY_VERSIONS, Era
 from ..transports.base import LegacyTransport
 from .base import Call, ClientSession, ServerFacts
 from .callbacks import Callbacks
+from .visits import url_elicitation_required, was_visited
 from .wire import validated
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class LegacySession(ClientSession):
         """
         params = {
             "protocolVersion": LATEST_LEGACY,
-            "capabilities": self._callbacks.capabilities(),
+            "capabilities": self._callbacks.capabilities(self.era),
             "clientInfo": self._callbacks.client_info.model_dump(by_alias=True, exclude_none=True),
         }
         try:
@@ -75,8 +76,36 @@ class LegacySession(ClientSession):
     def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         """Make a request; if the server forgot the session, begin one and ask once more. (H5)
 
-        A 404 says the request was not looked at, so asking again cannot run it twice.
+        A 404 says the request was not looked at, so asking again cannot run it twice. Neither was
+        it run if the user has to visit a page first (-32042): when he has, it is asked once more.
+
+        Raises:
+            UrlElicitationRequired: The user has to visit a page, and did not, or once more.
         """
+        try:
+            return self._request(method, params, call)
+        except MCPError as error:
+            if error.code != codec.URL_ELICITATION_REQUIRED:
+                raise
+            required = url_elicitation_required(error)
+            if not was_visited(required, self._callbacks.answers):
+                raise required from None
+        try:
+            return self._request(method, params, call)
+        except MCPError as error:
+            if error.code != codec.URL_ELICITATION_REQUIRED:
+                raise
+            raise url_elicitation_required(error) from None
+
+    def notify(self, method: str, params: Mapping[str, Any] | None, call: Call) -> None:
+        """Tell the server something; a session that it forgot is begun anew instead."""
+        session = self._transport.session
+        try:
+            super().notify(method, params, call)
+        except SessionExpired:
+            self._begin_again(session, call)
+
+    def _request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         session = self._transport.session
         if id(session) in self._beginnings:  # somebody else has found it forgotten
             self._begin_again(session, call)

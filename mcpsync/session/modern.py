@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from ..errors import InputRequired, MCPError, MessageInvalid
+from ..errors import MCPError, MessageInvalid
 from ..protocol import codec
 from ..protocol.headers import VERSION_KEY
 from ..protocol.negotiation import supported_versions, unsupported
@@ -13,6 +13,7 @@ from ..protocol.versions import LATEST_MODERN, MODERN_VERSIONS, Era, latest_mutu
 from ..transports.base import CallScope, ModernTransport
 from .base import Call, ClientSession, ServerFacts
 from .callbacks import Callbacks
+from .rounds import INPUT_REQUIRED, Asked, go_on
 from .wire import validated
 
 CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
@@ -52,7 +53,7 @@ class ModernSession(ClientSession):
         envelope: dict[str, Any] = {
             VERSION_KEY: version,
             CLIENT_INFO_KEY: info.model_dump(by_alias=True, exclude_none=True),
-            CAPABILITIES_KEY: self._callbacks.capabilities(),
+            CAPABILITIES_KEY: self._callbacks.capabilities(self.era),
         }
         level = self._callbacks.log_level
         self._defaults = {} if level is None else {LOG_LEVEL_KEY: level}
@@ -78,10 +79,16 @@ class ModernSession(ClientSession):
         """Make a request; if the server turns the version down, once more with one it names. (N6)
 
         Raises:
-            InputRequired: The server wants something of the user first.
+            InputRequired: The server wants something of the user first, and nobody here answers.
         """
+        result = self._asked(method, params, call)
+        if result.get("resultType") == INPUT_REQUIRED:
+            result = go_on(result, Asked(method, params or {}, call), self._asked, self._callbacks)
+        return _complete(result, self._callbacks.result_types if method == "tools/call" else ())
+
+    def _asked(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         try:
-            result = self._exchange(method, params, call)
+            return self._exchange(method, params, call)
         except MCPError as error:
             if error.code != codec.UNSUPPORTED_VERSION:
                 raise
@@ -92,8 +99,7 @@ class ModernSession(ClientSession):
                     raise  # what it means is for whoever probes to say
                 raise unsupported(supported) from error
             self._speak(version)
-            result = self._exchange(method, params, call)
-        return _complete(result, self._callbacks.result_types if method == "tools/call" else ())
+            return self._exchange(method, params, call)
 
     def _with_meta(
         self, params: Mapping[str, Any] | None, call: Call, request_id: int
@@ -128,11 +134,6 @@ def _complete(result: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
     kind = result.get("resultType", "complete")
     if kind == "complete" or kind in known:
         return result
-    if kind == "input_required":
-        raise InputRequired(
-            "the server wants something of the user before it goes on, and nobody here can answer.",
-            result=result,
-        )
     raise MessageInvalid(
         f"the server's answer has the resultType {kind!r}, which is not known here.",
         maybe_executed=True,

@@ -99,7 +99,7 @@ class Opening:
 
     def __init__(self, carrier: Carrier, callbacks: Callbacks, mode: str) -> None:
         self._carrier = carrier
-        self._callbacks = callbacks
+        self.callbacks = callbacks
         self._mode = mode
         self._ids = itertools.count(1)
 
@@ -126,10 +126,10 @@ class Opening:
         return self._probe(call), False
 
     def _modern(self, version: str) -> ModernSession:
-        return ModernSession(self._carrier.modern(), self._callbacks, self._ids, version)
+        return ModernSession(self._carrier.modern(), self.callbacks, self._ids, version)
 
     def _legacy(self, call: Call) -> LegacySession:
-        session = LegacySession(self._carrier.legacy(), self._callbacks, self._ids)
+        session = LegacySession(self._carrier.legacy(), self.callbacks, self._ids)
         try:
             session.initialize(call)
         except BaseException:

@@ -31,6 +31,7 @@ def serve_http(arguments: argparse.Namespace) -> None:
         omit_result_type=arguments.omit_result_type,
         tasks=arguments.tasks,
         skills=arguments.skills,
+        asks=arguments.asks,
         port=arguments.port,
     )
     for injection in arguments.faults:
@@ -75,6 +76,7 @@ def serve_stdio(arguments: argparse.Namespace) -> None:
         extra_tools=tools,
         tasks=arguments.tasks,
         skills=arguments.skills,
+        asks=arguments.asks,
     )
     stdout = FileIO(sys.stdout.fileno(), "wb", closefd=False)
     server = StdioServer(options, plan, sys.stdin.buffer, stdout)

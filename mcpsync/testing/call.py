@@ -41,6 +41,7 @@ class Options:
     extra_tools: tuple[JSONObject, ...] = ()
     tasks: bool = False
     skills: bool = False
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def stdio_command(
     *,
     tasks: bool = False,
     skills: bool = False,
+    asks: bool = False,
 ) -> list[str]:
     """Return the command that runs the test server over stdio with this Python.
 
@@ -41,10 +42,11 @@ def stdio_command(
             method it strikes where it makes sense (``tools/call`` mostly), without times always.
         tasks: Offer tools that run as tasks.
         skills: Offer skills.
+        asks: As for :class:`LocalServer`.
     """
     faults = [fault] if isinstance(fault, str) else fault or []
     options = [part for name in faults for part in ("--fault", str(name))]
-    options += ["--tasks"] * tasks + ["--skills"] * skills
+    options += ["--tasks"] * tasks + ["--skills"] * skills + ["--asks"] * asks
     return [sys.executable, "-m", "mcpsync.testing", "--stdio", "--era", era, *options]
 
 
@@ -74,6 +76,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--omit-result-type", action="store_true")
     parser.add_argument("--tasks", action="store_true", help="offer tools that run as tasks")
     parser.add_argument("--skills", action="store_true", help="offer skills")
+    parser.add_argument("--asks", action="store_true", help="have tools that ask the client")
     over_http = parser.add_argument_group("with --http")
     over_http.add_argument("--port", type=int, default=0)
     over_http.add_argument("--answer", choices=("json", "sse"), default="json")

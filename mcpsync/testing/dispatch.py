@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from .asking import Asker, InputNeeded, Refused
 from .call import Call, Options
 from .catalogue import (
     COMPLETIONS,
@@ -20,6 +21,7 @@ from .catalogue import (
 )
 from .journal import Journal
 from .jsonrpc import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     LATEST_LEGACY,
     LEGACY_VERSIONS,
@@ -32,6 +34,7 @@ from .jsonrpc import (
     JSONObject,
     RPCError,
 )
+from .questions import ASKING_PROMPT, ASKING_RESOURCE, ASKING_TOOLS, Questioner
 from .skills import SKILLS_EXTENSION, SkillShelf
 from .tasks import TASK_TOOL_NAMES, TASK_TOOLS, TASKS_CAPABILITY, TASKS_EXTENSION, TaskStore
 from .tools import Tools
@@ -64,20 +67,25 @@ class Dispatcher:
 
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
-        own_tools = (*TOOLS, *(TASK_TOOLS if options.tasks else ()), *options.extra_tools)
-        self.tools = Tools(own_tools, journal.add_execution)
         self.tasks = TaskStore(journal)
         self.skills = SkillShelf()
+        asking = ASKING_TOOLS if options.asks else ()
+        questioner = self._questioner = Questioner(Asker(journal))
+        tasks = TASK_TOOLS if options.tasks else ()
+        own_tools = (*TOOLS, *asking, *tasks, *options.extra_tools)
+        self.tools = Tools(own_tools, journal.add_execution, questioner.tools)
+        resources = (*RESOURCES, ASKING_RESOURCE) if options.asks else RESOURCES
+        prompts = (*PROMPTS, ASKING_PROMPT) if options.asks else PROMPTS
         shared: dict[str, Handler] = {
             "tools/list": self._list_tools,
             "tools/call": self.tools.run,
-            "resources/list": lambda call: self._page(call, "resources", RESOURCES),
+            "resources/list": lambda call: self._page(call, "resources", resources),
             "resources/templates/list": lambda call: self._page(
                 call, "resourceTemplates", TEMPLATES
             ),
-            "resources/read": _read_resource,
-            "prompts/list": lambda call: self._page(call, "prompts", PROMPTS),
-            "prompts/get": _get_prompt,
+            "resources/read": self._read_resource,
+            "prompts/list": lambda call: self._page(call, "prompts", prompts),
+            "prompts/get": self._get_prompt,
             "completion/complete": _complete,
         }
         self._handlers: dict[Era, dict[str, Handler]] = {
@@ -111,7 +119,12 @@ class Dispatcher:
         handler = self._handlers[call.era].get(call.method)
         if handler is None:
             raise RPCError(METHOD_NOT_FOUND, f"Method not found: {call.method}")
-        result = handler(call)
+        try:
+            result = handler(call)
+        except InputNeeded as needed:
+            return needed.result
+        except Refused as refused:
+            raise RPCError(INTERNAL_ERROR, f"No answer: {refused}") from refused
         return result if call.era == "legacy" else self._modernise(call.method, result)
 
     def knows(self, era: Era, method: str) -> bool:
@@ -139,6 +152,14 @@ class Dispatcher:
         if self._options.skills:
             extensions[SKILLS_EXTENSION] = {"directoryRead": self.skills.directory_read}
         return {**found, "extensions": extensions} if extensions else found
+
+    def _read_resource(self, call: Call) -> JSONObject:
+        asks = self._options.asks and call.params.get("uri") == ASKING_RESOURCE["uri"]
+        return self._questioner.resource(call) if asks else _read_resource(call)
+
+    def _get_prompt(self, call: Call) -> JSONObject:
+        asks = self._options.asks and call.params.get("name") == ASKING_PROMPT["name"]
+        return self._questioner.prompt(call) if asks else _get_prompt(call)
 
     def _list_tools(self, call: Call) -> JSONObject:
         offered = self.tools.catalogue
@@ -180,6 +201,7 @@ def _initialize(call: Call, capabilities: JSONObject) -> JSONObject:
         raise RPCError(INVALID_PARAMS, "Invalid params: protocolVersion, capabilities are needed")
     if not isinstance(info, dict) or not {"name", "version"} <= info.keys():
         raise RPCError(INVALID_PARAMS, "Invalid params: clientInfo needs name and version")
+    call.session.capabilities = params["capabilities"]
     call.session.version = requested if requested in LEGACY_VERSIONS else LATEST_LEGACY
     return {
         "protocolVersion": call.session.version,

@@ -148,9 +148,17 @@ class Journal:
             return bool(predicate())
 
     def wait_for_reply(
-        self, session_id: str | None, request_id: RequestId, timeout: float
+        self,
+        session_id: str | None,
+        request_id: RequestId,
+        timeout: float,
+        gone: Callable[[], bool] = lambda: False,
     ) -> JSONObject | None:
-        """Wait for the reply to *request_id* in a session, or None after *timeout* seconds."""
+        """Wait for the reply to *request_id* in a session.
+
+        Returns:
+            None after *timeout* seconds, or when the caller is *gone*.
+        """
 
         def find() -> JSONObject | None:
             for reply in self._replies:
@@ -158,7 +166,7 @@ class Journal:
                     return reply.message
             return None
 
-        self.wait_for(lambda: find() is not None, timeout)
+        self.wait_for(lambda: gone() or find() is not None, timeout)
         with self._changed:
             return find()
 

@@ -31,6 +31,7 @@ SESSION_NOT_FOUND = -32001
 RESOURCE_NOT_FOUND = -32002
 HEADER_MISMATCH = -32020
 UNSUPPORTED_VERSION = -32022
+URL_ELICITATION_REQUIRED = -32042
 
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 

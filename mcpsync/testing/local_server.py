@@ -40,6 +40,7 @@ class LocalServer:
         omit_result_type: Leave ``resultType`` out of modern results, as older servers do.
         tasks: Offer tools that run as tasks, in the form of each era.
         skills: Offer skills.
+        asks: Whether it has the tools, the prompt and the resource that ask the client something.
         port: The port, or 0 for any free one.
 
     Lock: _lock guards _connections, _opened.
@@ -57,12 +58,20 @@ class LocalServer:
         omit_result_type: bool = False,
         tasks: bool = False,
         skills: bool = False,
+        asks: bool = False,
         port: int = 0,
     ) -> None:
         self._journal = Journal()
         self._plan = FaultPlan()
         options = Options(
-            era, answer, page_size, sessions, omit_result_type, tasks=tasks, skills=skills
+            era,
+            answer,
+            page_size,
+            sessions,
+            omit_result_type,
+            tasks=tasks,
+            skills=skills,
+            asks=asks,
         )
         self._endpoint = Endpoint(options, self._journal, self._plan)
         self._endpoint.auth_token = auth_token

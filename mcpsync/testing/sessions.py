@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from .jsonrpc import LATEST_LEGACY, RequestId
 
@@ -18,12 +19,14 @@ class Session:
     Attributes:
         id: None where the conversation has no session id.
         log_level: The least severe level that the client wants to hear.
+        capabilities: What the client has said that it can do; None if it is not remembered.
     """
 
     id: str | None = None
     version: str = LATEST_LEGACY
     initialized: bool = False
     log_level: str = "debug"
+    capabilities: dict[str, Any] | None = None
     seen_ids: set[RequestId] = field(default_factory=set)
 
     def is_new_id(self, request_id: RequestId) -> bool:

@@ -36,7 +36,7 @@ from .sessions import Running, RunningCalls, Session
 
 CONVERSATION = "stdio"
 _PATIENCE = 1.0
-_SLOW = {"tools/call", "tasks/result"}
+_MAY_TAKE_TIME = {"tools/call", "prompts/get", "resources/read", "tasks/result"}
 _WITHOUT = (HTTP_FAULTS - STDIO_FAULTS) | PROCESS_FAULTS
 
 
@@ -145,7 +145,7 @@ class StdioServer:
         entered = contextlib.ExitStack()
         # Entered here, so that a cancellation on the next line finds it.
         entered.enter_context(self._running.entered(running))
-        if injection is None and method not in _SLOW:
+        if injection is None and method not in _MAY_TAKE_TIME:
             self._answer(message, cancelled, None, entered)
             return
         thread = threading.Thread(

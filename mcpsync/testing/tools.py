@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from .call import Call
 from .jsonrpc import INVALID_PARAMS, JSONObject, RPCError, encode, notification_message
 
+Function = Callable[[Call, JSONObject], JSONObject]
 _ANYTHING: JSONObject = {"type": "object"}
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
@@ -63,7 +64,12 @@ class Tools:
     Lock: _lock guards _counts, _announcements.
     """
 
-    def __init__(self, catalogue: tuple[JSONObject, ...], count: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        catalogue: tuple[JSONObject, ...],
+        count: Callable[[str], int],
+        more: Mapping[str, Function] | None = None,
+    ) -> None:
         self._own = {tool["name"]: tool for tool in catalogue}
         self._offered: dict[str, JSONObject] | None = self._own  # swapped whole
         self._announcements = 0
@@ -71,7 +77,8 @@ class Tools:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.grandchild_pid: int | None = None
-        self._functions: dict[str, Callable[[Call, JSONObject], JSONObject]] = {
+        self._functions: dict[str, Function] = {
+            **(more or {}),
             "add": _add,
             "echo": _echo,
             "slow": _slow,

@@ -37,6 +37,7 @@ class Waiter:
     inbox: queue.SimpleQueue[Message | MCPSyncError] = field(default_factory=queue.SimpleQueue)
     sent: bool = False
     stopped: bool = False
+    answering: bool = False  # a callback of his runs: he reads nothing now
 
     def stop(self, error: MCPSyncError) -> None:
         """Wake whoever waits here with *error*, even if it still writes."""
@@ -110,7 +111,11 @@ class Mail(ABC):
                 raise item
             if codec.is_reply(item):
                 return item
-            reply = scope.on_message(item)
+            waiter.answering = True
+            try:
+                reply = scope.on_message(item)
+            finally:
+                waiter.answering = False
             if reply is not None:
                 self.check_open()
                 self.send(reply, scope.deadline)
@@ -161,7 +166,10 @@ class Mail(ABC):
         self.ended_by = error
 
     def _whose(self, message: Message) -> Waiter | None:
-        """Return who waits for *message*; what is nobody's own goes to who has waited longest."""
+        """Return who waits for *message*; what is nobody's own goes to who has waited longest.
+
+        Of those who read: one whose callback makes a call, or asks a user, does not for a while.
+        """
         if codec.is_reply(message):
             return self._waiters.get(message.get("id"))  # type: ignore[arg-type]
         if message.get("method") == "notifications/progress":
@@ -169,7 +177,8 @@ class Mail(ABC):
             for waiter in self._waiters.values():
                 if waiter.token is not None and waiter.token == token:
                     return waiter
-        return next(iter(self._waiters.values()), None)
+        reading = (waiter for waiter in self._waiters.values() if not waiter.answering)
+        return next(reading, next(iter(self._waiters.values()), None))
 
     def _unexpected(self, message: Message) -> MCPSyncError | None:
         """Return the error for a reply nobody asked for; None if somebody did, and gave up."""

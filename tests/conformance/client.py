@@ -8,6 +8,7 @@ It judges what it sees on the wire, and that this exits with 0.
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,26 @@ def load_a_forged_skill(client: mcpsync.Client, context: Context) -> None:
     loaded.read("references/FORMS.md")
 
 
+@scenario("elicitation-sep1034-client-defaults")
+def accept_the_defaults(client: mcpsync.Client, context: Context) -> None:
+    """Call the tool that asks, whose form is filled in with its defaults.
+
+    It asks on the stream of its own and not on that of the call, so somebody has to listen.
+    """
+    with client.listen(tools_list_changed=True) as changes:
+        listening = threading.Thread(target=lambda: list(changes))
+        listening.start()
+        client.call_tool("test_client_elicitation_defaults", {})
+    listening.join(TIMEOUT)
+
+
+@scenario("sep-2322-client-request-state")
+def go_the_rounds(client: mcpsync.Client, context: Context) -> None:
+    """Call, in this order, what wants input with a state, nothing, without one, and is old."""
+    for name in ("echo_state", "unrelated", "no_state", "no_result_type"):
+        client.call_tool(f"test_mrtr_{name}", {})
+
+
 def mode_for(version: str) -> str:
     """The suite decides the era: a version before the modern one means `initialize`."""
     return "legacy" if version < FIRST_MODERN else "auto"
@@ -103,7 +124,14 @@ def main(arguments: list[str]) -> int:
         return 1
     version = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", "2025-11-25")
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
-    with mcpsync.Client(arguments[0], mode=mode_for(version), timeout=TIMEOUT) as client:
+    with mcpsync.Client(
+        arguments[0],
+        mode=mode_for(version),
+        timeout=TIMEOUT,
+        elicitation_callback=mcpsync.accept_defaults,
+        sampling_callback=mcpsync.answer_later,
+        list_roots_callback=mcpsync.answer_later,
+    ) as client:
         handler(client, context)
     return 0
 

@@ -11,18 +11,24 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Annotated
 
 import anyio
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve, Sample
 from mcp.types import (
     Completion,
+    CreateMessageResult,
     EmptyResult,
+    ListRootsResult,
     ListToolsResult,
     PaginatedRequestParams,
+    SamplingMessage,
     SetLevelRequestParams,
+    TextContent,
 )
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 PAGE = 3
 
@@ -95,6 +101,61 @@ def spawn() -> int:
     """Start a child that would live for ten minutes; answer its process id."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     return child.pid
+
+
+class Person(BaseModel):
+    """What the tool `introduce` asks the user."""
+
+    name: str
+    age: int = Field(default=36, ge=0)
+
+
+class Sure(BaseModel):
+    """What it asks next."""
+
+    sure: bool = True
+
+
+def ask_who() -> Elicit[Person]:
+    """Ask for a name."""
+    return Elicit("Who are you?", Person)
+
+
+def ask_again(person: Annotated[Person, Resolve(ask_who)]) -> Elicit[Sure]:
+    """Ask once more, knowing the name."""
+    return Elicit(f"Are you {person.name}?", Sure)
+
+
+@server.tool()
+def introduce(
+    person: Annotated[Person, Resolve(ask_who)], again: Annotated[Sure, Resolve(ask_again)]
+) -> str:
+    """Ask the user two questions, in both eras."""
+    return f"{person.name}, {person.age}, {again.sure}"
+
+
+def ask_the_model() -> Sample:
+    """Ask for a greeting."""
+    return Sample(
+        [SamplingMessage(role="user", content=TextContent(text="Say hello."))], max_tokens=9
+    )
+
+
+@server.tool()
+def greeting_of_the_model(answer: Annotated[CreateMessageResult, Resolve(ask_the_model)]) -> str:
+    """Ask the user's language model."""
+    return answer.content.text
+
+
+def ask_for_roots() -> ListRoots:
+    """Ask for the roots."""
+    return ListRoots()
+
+
+@server.tool()
+def roots(found: Annotated[ListRootsResult, Resolve(ask_for_roots)]) -> str:
+    """Ask for the roots."""
+    return " ".join(str(root.uri) for root in found.roots)
 
 
 @server.resource("config://app", mime_type="application/json")

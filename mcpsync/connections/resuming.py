@@ -1,0 +1,89 @@
+"""Going on with a call whose server wanted something of the user first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+from .._runtime.clock import Clock
+from ..config import as_user
+from ..errors import ConfigurationError, InputRequired, MCPSyncError, RefusedError
+from ..events import CallFinished, Emit, EventSink
+from .options import ManagerOptions
+from .routing import Router
+
+if TYPE_CHECKING:
+    from mcp_types import CallToolResult, GetPromptResult, ReadResourceResult
+
+
+class Resuming:
+    """What a manager resumes calls with."""
+
+    _router: Router
+    _clock: Clock
+    _on_event: EventSink | None
+    _emit: Emit
+
+    def resume(
+        self,
+        required: InputRequired,
+        responses: Mapping[str, Any],
+        *,
+        user: Any = None,
+        **options: Unpack[ManagerOptions],
+    ) -> CallToolResult | GetPromptResult | ReadResourceResult:
+        """Make the request again that led to ``InputRequired``, with the answers.
+
+        It goes to the same server for the same user, from whatever process.
+
+        Args:
+            required: What was raised, or made by ``InputRequired.from_dict``.
+            responses: The answers; see :meth:`mcpsync.Client.resume`.
+            user: The user, where the configuration wants to know more of him than his id.
+            options: As for :meth:`call_tool`.
+
+        Raises:
+            RefusedError: It is another user than the one who was asked. Nothing was sent.
+            ConfigurationError: The answers do not answer what was asked. Nothing was sent.
+            MCPSyncError: As :meth:`call_tool`.
+        """
+        server = getattr(required, "server_name", None)
+        if not isinstance(required, InputRequired) or server is None:
+            raise ConfigurationError("there is nothing to resume: this is no InputRequired.")
+        if user is None:
+            user = required.user_id
+        elif as_user(user).id != required.user_id:
+            raise RefusedError(
+                "what one user was asked is not for another to answer.",
+                server_name=server,
+                user_id=required.user_id,
+            )
+        with self._telling(server, required.user_id, required.tool_name):
+            lease = self._router.lease(server, user, options)
+            with lease as connection:
+                scope = lease.scope
+                return connection.resume(
+                    required,
+                    responses,
+                    timeout=scope.deadline,
+                    cancel=scope.cancel,
+                    headers=scope.headers,
+                    meta=options.get("meta"),
+                )
+
+    @contextlib.contextmanager
+    def _telling(self, server: str, user_id: str | None, tool: str | None) -> Iterator[None]:
+        """Have errors say whose they are, and observers hear of a tool call's end."""
+        began, failure = self._clock.monotonic(), None
+        try:
+            yield
+        except BaseException as error:
+            failure = type(error).__name__
+            if isinstance(error, MCPSyncError):
+                error.with_context(server_name=server, user_id=user_id, tool_name=tool)
+            raise
+        finally:
+            if self._on_event is not None and tool is not None:
+                seconds = self._clock.monotonic() - began
+                self._emit(CallFinished(server, user_id, tool, seconds, failure))
