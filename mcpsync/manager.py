@@ -34,30 +34,29 @@ from .connections import (
     RequestScope,
     UserConnectionManager,
 )
+from .connections.calling import Calling
 from .connections.catalogue import ToolCatalogues
 from .connections.discovery import Discovery, Holder, ToolDiscovery
 from .connections.disposal import Lease
 from .connections.options import ManagerOptions
 from .connections.request_scope import table_of_a_request
-from .connections.resuming import Resuming
 from .connections.routing import Router
 from .errors import ConfigurationError, MCPSyncError
-from .events import CallFinished, Event, EventSink, SweepFinished
+from .events import Event, EventSink, SweepFinished
 from .http import Limits
 from .http.settings import Session
 from .parsers import format_instructions
 from .registry import ServersRegistry
-from .session.callbacks import ProgressCallback
 
 if TYPE_CHECKING:
-    from mcp_types import CallToolResult, Tool
+    from mcp_types import Tool
 
 logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 900.0
 
 
-class MCPManager(Resuming):
+class MCPManager(Calling):
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
@@ -156,56 +155,7 @@ class MCPManager(Resuming):
         """The configurations; they may be changed while calls go on."""
         return self._registry
 
-    # -- calling ----------------------------------------------------------------------------------
-
-    def call_tool(
-        self,
-        server: str,
-        tool: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        user: Any = None,
-        progress_callback: ProgressCallback | None = None,
-        **options: Unpack[ManagerOptions],
-    ) -> CallToolResult:
-        """Call a tool of a server, once, for a user.
-
-        Args:
-            server: The configured name.
-            tool: The tool.
-            arguments: Its arguments.
-            user: A :class:`~mcpsync.User`, an id, or an object with an ``id``; None for a call on
-                the application's own behalf.
-            progress_callback: Called with progress, total and message, on this thread.
-            options: See :class:`~mcpsync.client.options.CallOptions` and
-                :class:`ConnectOptions`. *timeout* bounds the whole call, waiting for a
-                connection included.
-
-        Raises:
-            ServerNotFound: No server of that name is configured.
-            PlaceholderError: The configuration needs a value that is not there. Nothing was sent.
-            CircuitOpen: The server failed too often lately. Nothing was sent.
-            MCPSyncError: As :meth:`mcpsync.Client.call_tool`.
-        """
-        began = 0.0 if self._on_event is None else self._clock.monotonic()
-        failure: str | None = None
-        try:
-            lease = self._router.lease(server, user, options)
-            with lease as connection:
-                return connection.call_tool_in(
-                    lease.scope, tool, arguments, progress_callback, options.get("meta")
-                )
-        except MCPSyncError as error:
-            failure = type(error).__name__
-            error.with_context(server_name=server, user_id=_id_of(user), tool_name=tool)
-            raise
-        except BaseException as error:
-            failure = type(error).__name__
-            raise
-        finally:
-            if self._on_event is not None:
-                seconds = self._clock.monotonic() - began
-                self._emit(CallFinished(server, _id_of(user), tool, seconds, failure))
+    # -- lending ----------------------------------------------------------------------------------
 
     def connection(
         self, server: str, *, user: Any = None, **options: Unpack[ManagerOptions]
@@ -491,10 +441,3 @@ def _at_least_one(attempts: int) -> int:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
         raise ConfigurationError(f"connect_attempts must be 1 or more, not {attempts!r}.")
     return attempts
-
-
-def _id_of(user: Any) -> str | None:
-    try:
-        return None if user is None else as_user(user).id
-    except ConfigurationError:
-        return None

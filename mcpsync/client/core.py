@@ -21,7 +21,6 @@ from ..errors import (
     RequestCancelled,
     RequestTimeout,
     ServerExited,
-    UrlElicitationRequired,
 )
 from ..protocol.codec import METHOD_NOT_FOUND
 from ..protocol.lifecycle import State, Step, after
@@ -274,8 +273,6 @@ class SessionKeeper:
 def _says_wrong_era(error: HTTPStatusError | MCPError) -> bool:
     """Whether *error* turns a request down unseen, as a server of the other era does. (N3, N5)"""
     if isinstance(error, MCPError):
-        if isinstance(error, UrlElicitationRequired):
-            return False
         if error.status == 404 and error.code == METHOD_NOT_FOUND:
             return False  # that is how the modern era says it
         return error.status in (400, 404) and error.code not in MODERN_EVIDENCE

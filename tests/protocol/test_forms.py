@@ -100,7 +100,7 @@ def test_defaults_are_for_what_is_left_out():
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 NAMES = ["type", "enum", "oneOf", "anyOf", "items", "minimum", "maximum", "minLength", "format"]
 KEYWORDS = st.sampled_from([*NAMES, "maxLength", "minItems", "default"])

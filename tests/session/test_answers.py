@@ -225,6 +225,56 @@ def test_an_interrupt_in_a_callback_is_not_swallowed(target):
         assert client.call_tool("add", {"a": 1, "b": 2}).structured_content == {"sum": 3}
 
 
+def test_a_call_whose_callback_takes_too_long_has_timed_out(target):
+    over = threading.Event()
+
+    def dawdle(*_):
+        over.wait(0.3)
+        return types.ElicitResult(action="decline")
+
+    with Client(target, timeout=LONG, elicitation_callback=dawdle) as client:
+        client.connect()
+        with pytest.raises(mcpsync.RequestTimeout):
+            client.call_tool("ask_form", timeout=0.2)
+        assert client.call_tool("add", {"a": 1, "b": 2}).structured_content == {"sum": 3}
+
+
+def test_a_call_can_be_cancelled_by_its_own_callback(target):
+    cancel = mcpsync.Cancellation()
+
+    def give_up(*_):
+        cancel.cancel("the user went home")
+        return types.ElicitResult(action="cancel")
+
+    with Client(target, timeout=LONG, elicitation_callback=give_up) as client:
+        with pytest.raises(mcpsync.RequestCancelled, match="went home"):
+            client.call_tool("ask_form", cancel=cancel)
+        assert client.call_tool("add", {"a": 1, "b": 2}).structured_content == {"sum": 3}
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_each_thread_answers_for_its_own_call(era):
+    def answer(*_):
+        return {"action": "accept", "content": {"name": threading.current_thread().name}}
+
+    found = {}
+
+    def call(client):
+        name = threading.current_thread().name
+        found[name] = client.call_tool("ask_form").structured_content["content"]["name"]
+
+    with (
+        LocalServer(era, asks=True) as server,
+        Client(server.url, timeout=LONG, elicitation_callback=answer) as client,
+    ):
+        threads = [threading.Thread(target=call, args=(client,), name=f"t{n}") for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LONG)
+    assert found == {f"t{n}": f"t{n}" for n in range(8)}
+
+
 BAD = {
     "the callback is broken": None,
     "must be an integer": accepting(age="old"),

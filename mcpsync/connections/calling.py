@@ -1,4 +1,4 @@
-"""Going on with a call whose server wanted something of the user first."""
+"""The calls of a manager: over whose connection, and told of; going on with one later."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .._runtime.clock import Clock
 from ..config import as_user
 from ..errors import ConfigurationError, InputRequired, MCPSyncError, RefusedError
 from ..events import CallFinished, Emit, EventSink
+from ..session.callbacks import ProgressCallback
 from .options import ManagerOptions
 from .routing import Router
 
@@ -17,13 +18,62 @@ if TYPE_CHECKING:
     from mcp_types import CallToolResult, GetPromptResult, ReadResourceResult
 
 
-class Resuming:
-    """What a manager resumes calls with."""
+class Calling:
+    """What a manager calls with."""
 
     _router: Router
     _clock: Clock
     _on_event: EventSink | None
     _emit: Emit
+
+    def call_tool(
+        self,
+        server: str,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        user: Any = None,
+        progress_callback: ProgressCallback | None = None,
+        **options: Unpack[ManagerOptions],
+    ) -> CallToolResult:
+        """Call a tool of a server, once, for a user.
+
+        Args:
+            server: The configured name.
+            tool: The tool.
+            arguments: Its arguments.
+            user: A :class:`~mcpsync.User`, an id, or an object with an ``id``; None for a call on
+                the application's own behalf.
+            progress_callback: Called with progress, total and message, on this thread.
+            options: See :class:`~mcpsync.client.options.CallOptions` and
+                :class:`ConnectOptions`. *timeout* bounds the whole call, waiting for a
+                connection included.
+
+        Raises:
+            ServerNotFound: No server of that name is configured.
+            PlaceholderError: The configuration needs a value that is not there. Nothing was sent.
+            CircuitOpen: The server failed too often lately. Nothing was sent.
+            MCPSyncError: As :meth:`mcpsync.Client.call_tool`.
+        """
+        began = 0.0 if self._on_event is None else self._clock.monotonic()
+        failure: str | None = None
+        try:
+            lease = self._router.lease(server, user, options)
+            with lease as connection:
+                return connection.call_tool_in(
+                    lease.scope, tool, arguments, progress_callback, options.get("meta")
+                )
+        except MCPSyncError as error:
+            failure = type(error).__name__
+            error.with_context(server_name=server, user_id=_id_of(user), tool_name=tool)
+            raise
+        except BaseException as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            if self._on_event is not None:
+                seconds = self._clock.monotonic() - began
+                self._emit(CallFinished(server, _id_of(user), tool, seconds, failure))
 
     def resume(
         self,
@@ -87,3 +137,10 @@ class Resuming:
             if self._on_event is not None and tool is not None:
                 seconds = self._clock.monotonic() - began
                 self._emit(CallFinished(server, user_id, tool, seconds, failure))
+
+
+def _id_of(user: Any) -> str | None:
+    try:
+        return None if user is None else as_user(user).id
+    except ConfigurationError:
+        return None
