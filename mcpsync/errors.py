@@ -426,7 +426,15 @@ class InputRequired(MCPSyncError):
         return cls(kept["message"], **context)
 
 
-_KEPT = ("server_name", "user_id", "tool_name", "method", "request_state", "maybe_executed")
+_KEPT = (
+    "server_name",
+    "user_id",
+    "tool_name",
+    "method",
+    "task_id",
+    "request_state",
+    "maybe_executed",
+)
 _KEPT_MAPPINGS = ("params", "input_requests", "responses")
 
 

@@ -54,7 +54,6 @@ class Asking:
     _limits: Limits
     _timeout: float
     _extensions: Mapping[str, Mapping[str, Any]]
-    _answer: Answer | None = None
     _tracing: Tracing | None = None
     _peer: Peer = Peer()
 
@@ -69,6 +68,10 @@ class Asking:
             self._telling,
             self._answer,
         )
+
+    @property
+    def _answer(self) -> Answer:
+        return self._keeper.answers.answer
 
     def _telling(self, error: MCPSyncError) -> MCPSyncError:
         return error.with_context(server_name=self.server_name, user_id=self.user_id)

@@ -368,6 +368,11 @@ class Features(Calling):
         make: Callable[..., types.CallToolResult] = getattr(self, again.name)
         return make(*again.arguments, **again.keywords, **options)
 
+    def _resume_task(
+        self, task_id: str, responses: Mapping[str, Any], **options: Unpack[CallOptions]
+    ) -> types.CallToolResult:
+        return self.tasks.go_on(task_id, responses, **options)
+
     def send_roots_list_changed(self, **options: Unpack[CallOptions]) -> None:
         """Tell a legacy server to ask for the roots again; a modern one asks each time.
 

@@ -46,6 +46,8 @@ def resumption_of(required: InputRequired, responses: Mapping[str, Any]) -> Resu
     Raises:
         ConfigurationError: They do not answer what was asked.
     """
+    if isinstance(required, InputRequired) and required.task_id is not None:
+        return Resumption("_resume_task", (required.task_id, _checked(required, responses)), {})
     if not isinstance(required, InputRequired) or required.method not in METHODS:
         raise ConfigurationError("there is nothing to resume: this is no InputRequired of a call.")
     params = required.params

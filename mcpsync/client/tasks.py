@@ -305,6 +305,25 @@ class Tasks:
         params = {"taskId": task_id, "inputResponses": input_responses}
         self._ask("tasks/update", params, options)
 
+    def go_on(
+        self,
+        task_id: str,
+        input_responses: Mapping[str, Any],
+        **options: Unpack[CallOptions],
+    ) -> CallToolResult:
+        """Tell a task what it wanted to know, and wait for its result: as both do, in one."""
+
+        def answer(
+            request: Request, _: str, __: Mapping[str, Any] | None, call: Call
+        ) -> Mapping[str, Any]:
+            return self._watch(request, call).go_on(task_id, input_responses)
+
+        call = self._means.call(options)
+        found: CallToolResult = self._means.ask_in(
+            call, "tasks/update", None, _tool_result(), None, answer
+        )
+        return found
+
     def cancel(self, task_id: str, **options: Unpack[CallOptions]) -> None:
         """Ask the server to stop working on a task. It may be over before it heard of that.
 

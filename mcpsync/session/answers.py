@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
-from ..errors import ConfigurationError, InputRequired, MCPError
+from ..errors import ConfigurationError, InputRequired
 from ..protocol import codec, forms
 from ..protocol.codec import Message
 from ..protocol.versions import Era
@@ -179,17 +179,6 @@ class Answers:
         except Exception as error:
             logger.exception("[%s] the callback for %s failed", self.server_name, method)
             raise Refusal(codec.INTERNAL_ERROR, "No answer: the callback failed") from error
-
-    def result_for(self, method: str, params: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        """Answer what a task asks under *key*, which is no request of its own.
-
-        Raises:
-            MCPError: There is no answer; it says why as an error reply would.
-        """
-        try:
-            return self.answer(method, params, key)
-        except Refusal as refusal:
-            raise MCPError(refusal.text, code=refusal.code, data=refusal.data) from refusal
 
     def understood(self, method: str, params: Mapping[str, Any]) -> BaseModel | None:
         """Return the params of a request that there is somebody to answer.

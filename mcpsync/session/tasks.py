@@ -15,7 +15,6 @@ from .._runtime.backoff import doubled, pause
 from ..errors import (
     InputRequired,
     LimitExceeded,
-    MCPError,
     MCPSyncError,
     MessageInvalid,
     RateLimited,
@@ -24,6 +23,7 @@ from ..errors import (
 )
 from ..protocol import codec
 from ..protocol.versions import Era
+from .answers import Refusal
 from .base import Call
 from .wire import validated
 
@@ -160,6 +160,17 @@ class TaskWatch:
             error.maybe_executed = True
             raise
 
+    def go_on(self, task_id: str, responses: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell a task what it wanted to know, and wait as :meth:`result_of` does."""
+        try:
+            self._ask("tasks/update", {"taskId": task_id, "inputResponses": responses})
+        except MCPSyncError as error:
+            error.task_id = task_id
+            error.maybe_executed = True
+            raise
+        self._answered.update(responses)
+        return self.result_of(task_id)
+
     def look(self, task_id: str) -> Task:
         """Ask how a task is getting on."""
         return task_of(self._ask("tasks/get", {"taskId": task_id}), self._era)
@@ -193,17 +204,18 @@ class TaskWatch:
     def _answer_to(self, key: str, wanted: Any, task: Task) -> Mapping[str, Any]:
         if not isinstance(wanted, Mapping) or not isinstance(wanted.get("method"), str):
             raise MessageInvalid("the server's task asks something that is no request.")
-        refused: MCPError | None = None
+        refused: Refusal | None = None
         if self._answer is not None:
             try:
                 return self._answer(wanted["method"], codec.params_of(wanted), key)
-            except MCPError as error:
-                refused = error
+            except Refusal as refusal:
+                refused = refusal
         raise InputRequired(
             "the server's task wants something of the user, and nobody here can answer; "
-            "client.tasks.update() gives it the answers.",
+            "client.resume() goes on with the answers.",
+            input_requests=dict(task.input_requests),
             result={"resultType": "input_required", "inputRequests": dict(task.input_requests)},
-        ) from refused
+        ) from (refused.__cause__ if refused is not None else None)
 
     def _wait_after(self, task: Task) -> None:
         self._looks += 1

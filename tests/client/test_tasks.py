@@ -1,6 +1,7 @@
 """Calls that a server carries out as tasks, in both forms, as a client's user sees them."""
 
 import itertools
+import json
 import os
 import signal
 import threading
@@ -473,3 +474,43 @@ def test_a_users_call_through_a_manager_waits_for_its_task(server):
         assert caught.value.user_id == "42"
         with manager.connection("crm", user="42") as connection:
             assert connection.tasks.get(caught.value.task_id).task_id == caught.value.task_id
+
+
+# -- the same callbacks answer for tasks -----------------------------------------------------------
+
+
+@both_eras
+def test_what_a_task_wants_to_know_is_asked_where_the_call_waits(era):
+    threads = []
+
+    def ask(context, params):
+        threads.append(threading.current_thread())
+        assert params.message == "Which one?"
+        return mcp_types.ElicitResult(action="accept", content={"answer": "this"})
+
+    with (
+        LocalServer(era, tasks=True) as server,
+        Client(server.url, extensions=[TasksExtension()], elicitation_callback=ask) as client,
+    ):
+        outcome = client.call_tool("job", {"ask": "Which one?", "seconds": 0.1})
+        assert outcome.content[0].text == "done: accept this"
+        assert threads == [threading.current_thread()]
+        assert server.tasks.records[0].told == 1
+        assert server.violations == []
+
+
+def test_a_task_that_waits_for_an_answer_is_resumed_like_any_other_call(server):
+    offered = [TasksExtension()]
+    with (
+        Client(server.url, extensions=offered, elicitation_callback=mcpsync.answer_later) as client,
+        pytest.raises(InputRequired) as caught,
+    ):
+        client.call_tool("job", {"ask": "Which one?", "seconds": 0.1})
+    kept = json.loads(json.dumps(caught.value.to_dict()))
+    with Client(server.url, extensions=offered) as another:
+        outcome = another.resume(
+            InputRequired.from_dict(kept),
+            {"question": {"action": "accept", "content": {"answer": "this"}}},
+        )
+    assert outcome.content[0].text == "done: accept this"
+    assert server.tasks.records[0].told == 1

@@ -1,5 +1,6 @@
 """Tasks of 2025-11-25, at the server that somebody else wrote and that has them."""
 
+import mcp_types
 import pytest
 
 from mcpsync import FeatureUnsupported, RequestTimeout, TaskCancelled
@@ -49,3 +50,14 @@ def test_time_that_runs_out_cancels_the_task(client):
 def test_a_server_without_tasks_says_so_before_anything_is_called(client, counterpart):
     with pytest.raises(FeatureUnsupported):
         client.call_tool(counterpart.words.add, {"a": 1, "b": 2}, task=True)
+
+
+@kinds("everything-http", "everything-stdio")
+def test_a_task_that_wants_to_know_something_is_answered_and_goes_on(counterpart):
+    def ask(context, params):
+        assert "multiple interpretations" in params.message
+        return mcp_types.ElicitResult(action="accept", content={"interpretation": "snake"})
+
+    with counterpart.client(elicitation_callback=ask) as client:
+        outcome = client.call_tool(TOOL, {"topic": "python", "ambiguous": True})
+    assert "python (snake)" in outcome.content[0].text

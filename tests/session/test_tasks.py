@@ -17,6 +17,7 @@ from mcpsync import (
 from mcpsync._runtime.deadline import Deadline
 from mcpsync.protocol.versions import Era
 from mcpsync.session import tasks as module
+from mcpsync.session.answers import Refusal
 from mcpsync.session.base import Call
 from mcpsync.session.callbacks import Callbacks, dispatcher
 from mcpsync.session.tasks import TaskWatch, task_of
@@ -135,7 +136,7 @@ def test_where_one_question_has_no_answer_none_is_sent_and_the_error_has_them_al
 
     def answer(method, params, key):
         if key == "b":
-            raise MCPError("nobody is there", code=-32601)
+            raise Refusal(-32601, "nobody is there")
         return {"action": "decline"}
 
     with pytest.raises(InputRequired) as caught:
