@@ -153,7 +153,6 @@ class Client(Features):
             "input_required_max_rounds": input_required_max_rounds,
         }
         answers = answers_of(self.server_name, self.user_id, answering)
-        self._answer = answers.answer
         callbacks = Callbacks(
             client_info or _introduction(),
             logging_callback,

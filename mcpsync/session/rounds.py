@@ -77,7 +77,7 @@ def go_on(result: dict[str, Any], asked: Asked, ask: Ask, callbacks: Callbacks) 
             result = ask(asked.method, params, asked.call)
         pauses = 0 if wanted.requests else pauses + 1
         if result.get("resultType") != INPUT_REQUIRED:
-            return _uncacheable(result)
+            return _uncacheable(result) if asked.method == "resources/read" else result
     if callbacks.max_rounds == 0:
         raise _required("the server wants something of the user first.", asked, result)
     raise LimitExceeded(
@@ -164,5 +164,5 @@ def _telling_whether_it_ran(asked: Asked) -> Iterator[None]:
 
 
 def _uncacheable(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result without its time to live: what answers went into is for this once."""
-    return {name: v for name, v in result.items() if name not in ("ttlMs", "cacheScope")}
+    """Return a result that is good for no time: what answers went into is for this once."""
+    return {**result, "ttlMs": 0, "cacheScope": "private"}

@@ -8,7 +8,7 @@ There are two forms. In 2025-11-25 (requirements 4.6) the client asks for a task
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from .._runtime.backoff import doubled, pause
@@ -131,7 +131,8 @@ class TaskWatch:
         self, request: Request, call: Call, era: Era, answer: Answer | None = None
     ) -> None:
         self._request = request
-        self._call = call
+        scope = replace(call.scope, mirrored=None)  # those are of the tool call alone
+        self._call = replace(call, scope=scope)
         self._era = era
         self._answer = answer
         self._failures = 0
