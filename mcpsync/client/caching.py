@@ -231,6 +231,12 @@ class ResponseCache:
             where = self._where
             self._public.drop(method, lambda key: key.where == where and matches(key))
 
+    def drop_all(self) -> None:
+        """Forget the answers to every method of which a server tells when they change."""
+        for methods in _DROPPED_BY.values():
+            for method in methods:
+                self.drop(method)
+
     def notified(self, method: str, params: Mapping[str, Any]) -> None:
         """Forget at once what a notification of the server says is no longer so."""
         for dropped in _DROPPED_BY.get(method, ()):

@@ -35,6 +35,11 @@ class Calling(Asking):
 
     # -- answers that may be kept -------------------------------------------------------------
 
+    def _forget_answers(self) -> None:
+        """Keep nothing any more: nobody knows what the server said meanwhile."""
+        if self._cache is not None:
+            self._cache.drop_all()
+
     def _ask_cached(
         self,
         method: str,

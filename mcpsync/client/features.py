@@ -265,7 +265,7 @@ class Features(Calling):
             resource_subscriptions,
         )
         names = {"server_name": self.server_name, "user_id": self.user_id}
-        return Subscription(self._keeper, wanted, self._call(options), names)
+        return Subscription(self._keeper, wanted, self._call(options), names, self._forget_answers)
 
     # -- prompts, completion, the rest --------------------------------------------------------
 

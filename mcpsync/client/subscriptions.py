@@ -6,7 +6,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
@@ -67,9 +67,15 @@ class Subscription:
     honored: SubscriptionFilter
 
     def __init__(
-        self, keeper: SessionKeeper, wanted: Wanted, call: Call, names: Mapping[str, str | None]
+        self,
+        keeper: SessionKeeper,
+        wanted: Wanted,
+        call: Call,
+        names: Mapping[str, str | None],
+        on_gap: Callable[[], None],
     ) -> None:
         self._keeper = keeper
+        self._on_gap = on_gap
         self._wanted = wanted
         self._names = names
         self._timeout = call.scope.deadline.timeout
@@ -195,7 +201,7 @@ class Subscription:
         if heard is None:
             return None
         if isinstance(heard, Missed):
-            return Gap()
+            return self._gap()
         if isinstance(heard, Ended):
             self._over = True
             return None
@@ -219,7 +225,11 @@ class Subscription:
             self._note_cut(error)
             return None
         assert self._listener is not None
-        return None if self._listener.went_on else Gap()
+        return None if self._listener.went_on else self._gap()
+
+    def _gap(self) -> Gap:
+        self._on_gap()  # before whoever listens can ask
+        return Gap()
 
     def _begin(self, deadline: Deadline, after: Listener | None) -> None:
         scope = CallScope(deadline, self._stop, self._headers)

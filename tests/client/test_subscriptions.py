@@ -274,6 +274,15 @@ def test_a_cut_modern_stream_is_begun_anew_and_that_is_told():
         assert changes.next_event(LONG) == ToolsListChanged()
 
 
+def test_what_was_kept_before_a_gap_is_asked_for_again():
+    with talking("modern") as (server, client), client.listen(tools_list_changed=True) as changes:
+        client.list_tools()
+        server.tools = ["echo"]
+        server.cut_streams()
+        assert changes.next_event(LONG) == Gap()
+        assert [tool.name for tool in client.tools()] == ["echo"]
+
+
 def test_a_cut_legacy_stream_with_ids_is_gone_on_with_and_nothing_is_missed():
     with talking("legacy", retry=0.1) as (server, client):
         with client.listen(tools_list_changed=True) as changes:
