@@ -45,6 +45,7 @@ LINT = [
     "types-regex",
     *PROMETHEUS,
     *OTEL,
+    *WEBSOCKET,
 ]
 
 setup(
