@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -75,12 +75,7 @@ class StreamableHTTP(ABC):
 
         Should it arrive twice, that does no harm, so a socket that was stale is no reason to fail.
         """
-        try:
-            self._notify(message, scope)
-        except ConnectionLost as lost:
-            if lost.maybe_executed and not lost.stale:
-                raise
-            self._notify(message, scope)
+        send_surely(lambda: self._notify(message, scope))
 
     def _notify(self, message: Message, scope: CallScope) -> None:
         with self._post(message, scope) as response:
@@ -209,6 +204,20 @@ class StreamableHTTP(ABC):
 def closed_error() -> ConnectionClosed:
     """Make the error for calls that our own closing ends."""
     return ConnectionClosed("the client was closed while the call waited.")
+
+
+def send_surely(send: Callable[[], None]) -> None:
+    """Send what may arrive twice without harm; once more if it did not leave, or its socket died.
+
+    That is, if the socket had been used before and ended without a byte of answer: most likely
+    it was closed while it lay idle.
+    """
+    try:
+        send()
+    except ConnectionLost as lost:
+        if lost.maybe_executed and not lost.stale:
+            raise
+        send()
 
 
 def body_of(response: HttpResponse) -> bytes:

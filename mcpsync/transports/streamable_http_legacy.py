@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from .._runtime.deadline import Deadline
 from .._runtime.locks import new_lock
-from ..errors import ConnectionLost, MCPError, MCPSyncError, MessageInvalid, SessionExpired
+from ..errors import MCPError, MCPSyncError, MessageInvalid, SessionExpired
 from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import SESSION_ID, is_session_id, legacy_headers
 from ..protocol.versions import LATEST_LEGACY
-from .streamable_http import StreamableHTTP, body_of
+from .streamable_http import StreamableHTTP, body_of, send_surely
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +115,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         version = session.version or LATEST_LEGACY  # what was asked for, if no more is known
         headers = legacy_headers(version, session.id)
         try:
-            try:
-                self._part(headers, deadline)
-            except ConnectionLost as lost:
-                if not lost.stale:
-                    raise
-                self._part(headers, deadline)  # the socket was closed while it lay idle
+            send_surely(lambda: self._part(headers, deadline))
         except MCPSyncError as error:  # it will forget the session by itself
             logger.debug("the session was not deleted: %s", error)
         except Exception:  # auth= is the application's code, and closing goes on
