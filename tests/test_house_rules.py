@@ -67,6 +67,16 @@ def locks_come_from_new_lock(module: Module) -> Iterator[str]:
                     yield module.at(node, "locks are made by new_lock()")
 
 
+def nothing_to_wait_for_is_made_at_import(module: Module) -> Iterator[str]:
+    """No Event of a module's own: a fork may copy it in the midst of a wait, with its lock held."""
+    if module.unit == "testing":
+        return
+    for statement in module.tree.body:
+        value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
+        if isinstance(value, ast.Call) and _called_name(value) == "Event":
+            yield module.at(statement, "an Event is made by whoever waits for it, not at import")
+
+
 def owners_of_locks_say_what_they_guard(module: Module) -> Iterator[str]:
     """A class that makes a lock has a line `Lock: _lock guards ...` in its docstring."""
     for node in ast.walk(module.tree):
@@ -132,6 +142,7 @@ RULES: list[Rule] = [
     functions_are_short,
     nothing_sleeps_or_reenters,
     locks_come_from_new_lock,
+    nothing_to_wait_for_is_made_at_import,
     owners_of_locks_say_what_they_guard,
     every_wait_is_bounded,
     public_things_have_docstrings,
@@ -162,6 +173,8 @@ def test_the_library_keeps_the_rule(rule):
         (nothing_sleeps_or_reenters, "import threading\nthreading.Timer(1, f)"),
         (locks_come_from_new_lock, "import threading\nlock = threading.Lock()"),
         (locks_come_from_new_lock, "from threading import Lock"),
+        (nothing_to_wait_for_is_made_at_import, "import threading\nnever = threading.Event()"),
+        (nothing_to_wait_for_is_made_at_import, "never: Event = Event()"),
         (owners_of_locks_say_what_they_guard, LOCKED_CLASS.format("new_lock('a')")),
         (owners_of_locks_say_what_they_guard, LOCKED_CLASS.format("locks.new_lock('a')")),
         (every_wait_is_bounded, "event.wait()"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from .._runtime.backoff import pause
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fanout import fan_out
@@ -20,8 +22,6 @@ from ..transports.base import CallScope
 from .connection import Connection, ConnectionOptions, Key
 
 logger = logging.getLogger(__name__)
-
-_never = threading.Event()
 
 DRAIN_TIMEOUT = 300.0  # seconds a borrower may keep a connection that was removed, without calls
 AT_ONCE = 4  # how many are closed at a time; each may have to tell its server
@@ -201,7 +201,7 @@ class Disposal:
         def close(each: Removed) -> None:
             self._close(each, deadline)
             if gently:
-                _never.wait(PAUSE)
+                pause(PAUSE, Deadline(math.inf))
 
         fan_out("closer", close, removed, limit=GENTLY if gently else AT_ONCE)
         return len(removed)

@@ -31,7 +31,7 @@ from ..protocol.sse import ServerSentEvent, SSEDecoder
 from ._mail import REPLY_TIMEOUT, Mail, Waiter
 from ._mailbox import MailStream
 from .base import CallScope, Stream
-from .streamable_http import closed_error, refusal_of
+from .streamable_http import closed_error, refusal_of, send_surely
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +104,7 @@ class HttpSseTransport:
         start_thread("sse", self._mail.read)
 
     def _opened(self, scope: CallScope) -> _Stream:
-        try:
-            response = self._get(scope)
-        except ConnectionLost as lost:
-            if not lost.stale:
-                raise
-            response = self._get(scope)  # the socket was closed while it lay idle
+        response = send_surely(lambda: self._get(scope))
         stream = _Stream(response, self._endpoint)
         try:
             stream.read_endpoint()
@@ -253,12 +248,7 @@ class _StreamMail(Mail):
 
     def notify(self, message: Message, scope: CallScope) -> None:
         """POST a message that has no answer."""
-        try:
-            self._post(message, scope)
-        except ConnectionLost as lost:
-            if lost.maybe_executed and not lost.stale:
-                raise
-            self._post(message, scope)
+        send_surely(lambda: self._post(message, scope))
 
     def send(self, message: Message, scope: CallScope) -> None:
         """POST the reply to a request of the server; the call may well succeed without it."""

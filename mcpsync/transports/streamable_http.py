@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .._runtime.deadline import Deadline
 from ..errors import (
@@ -33,6 +33,8 @@ from ._event_stream import EventStream, OnlyThese
 from .base import CallScope, Stream
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class StreamableHTTP(ABC):
@@ -78,12 +80,7 @@ class StreamableHTTP(ABC):
 
         Should it arrive twice, that does no harm, so a socket that was stale is no reason to fail.
         """
-        try:
-            self._notify(message, scope)
-        except ConnectionLost as lost:
-            if lost.maybe_executed and not lost.stale:
-                raise
-            self._notify(message, scope)
+        send_surely(lambda: self._notify(message, scope))
 
     def _notify(self, message: Message, scope: CallScope) -> None:
         with self._post(message, scope) as response:
@@ -276,6 +273,20 @@ def refusal_of(response: Answer, message: Message) -> MCPSyncError:
 def closed_error() -> ConnectionClosed:
     """Make the error for calls that our own closing ends."""
     return ConnectionClosed("the client was closed while the call waited.")
+
+
+def send_surely(send: Callable[[], T]) -> T:
+    """Send what may arrive twice without harm; once more if it did not leave, or its socket died.
+
+    That is, if the socket had been used before and ended without a byte of answer: most likely
+    it was closed while it lay idle.
+    """
+    try:
+        return send()
+    except ConnectionLost as lost:
+        if lost.maybe_executed and not lost.stale:
+            raise
+        return send()
 
 
 def body_of(response: Answer) -> bytes:

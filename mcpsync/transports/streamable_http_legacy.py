@@ -29,7 +29,7 @@ from ..protocol.resumption import Cursor
 from ..protocol.versions import LATEST_LEGACY
 from ._resuming import Pauses
 from .base import CallScope, Stream
-from .streamable_http import StreamableHTTP, body_of, closed_error
+from .streamable_http import StreamableHTTP, body_of, closed_error, send_surely
 
 logger = logging.getLogger(__name__)
 
@@ -168,12 +168,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         """
         session_id, version = session if session is not None else (None, None)
         headers = stream_headers(version, session_id, last_event_id)
-        try:
-            response = self._send_get(headers, scope)
-        except ConnectionLost as lost:
-            if not lost.stale:
-                raise
-            response = self._send_get(headers, scope)
+        response = send_surely(lambda: self._send_get(headers, scope))
         if response.status >= 400:
             with response:
                 if response.status == 404 and session_id is not None:
@@ -209,12 +204,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         version = session.version or LATEST_LEGACY  # what was asked for, if no more is known
         headers = legacy_headers(version, session.id)
         try:
-            try:
-                self._part(headers, deadline)
-            except ConnectionLost as lost:
-                if not lost.stale:
-                    raise
-                self._part(headers, deadline)  # the socket was closed while it lay idle
+            send_surely(lambda: self._part(headers, deadline))
         except MCPSyncError as error:  # it will forget the session by itself
             logger.debug("the session was not deleted: %s", error)
         except Exception:  # auth= is the application's code, and closing goes on

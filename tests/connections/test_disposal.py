@@ -292,7 +292,7 @@ def test_a_sweep_makes_way_for_calls(
     table: ConnectionTable, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(disposal_module._never, "wait", pauses.append)
+    monkeypatch.setattr(disposal_module, "pause", lambda seconds, _: pauses.append(seconds))
     for user in ("ada", "bob"):
         table.get(Key(user, "crm"), OPTIONS, CallScope(Deadline(10)))
     clock.advance(900)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -134,17 +135,22 @@ class Program:
         return self.reports(name)
 
     def workers_behind(self, port: int, number: int) -> list[Report]:
-        """Ask a web server until so many of its workers have answered."""
+        """Ask a web server, at once for each of its workers, until so many have answered."""
         found: dict[int, Report] = {}
 
-        def ask() -> bool:
+        def ask(_: int) -> None:
             with contextlib.suppress(ConnectionError, OSError):
                 with urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
                     report = json.load(answer)
                 found[report["pid"]] = report
+
+        def all_have_answered() -> bool:
+            for _ in asking.map(ask, range(number)):
+                pass
             return len(found) == number or self._has_ended()
 
-        wait_until(ask, f"{number} workers answer", PATIENCE)
+        with ThreadPoolExecutor(number) as asking:
+            wait_until(all_have_answered, f"{number} workers answer", PATIENCE)
         assert len(found) == number, self.output[-3000:]
         return list(found.values())
 
