@@ -136,7 +136,7 @@ class MCPManager(Calling):
         self._router = Router(
             self._registry.require, self._users, self._app, requests, self._timeout
         )
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **options: Any) -> Self:

@@ -38,7 +38,7 @@ _arranged_in: int | None = None  # the process that will call us
 # With the process that each belongs to:
 _left_behind: deque[tuple[int, Method, Hashable | None]] = deque()
 _courier = Courier("goodbye")
-_at_fork = after_fork_in_child(_courier.forget)
+after_fork_in_child(_courier.forget)
 
 
 class _Goodbye:

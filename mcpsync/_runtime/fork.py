@@ -15,36 +15,51 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from types import MethodType
+from typing import Any, cast
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds to wait for another thread that begins again; it waits for nobody
 
-_forgetters: weakref.WeakSet[_Forgetter] = weakref.WeakSet()
+_forgetters: set[_Forgetter] = set()
 _process = os.getpid()  # in which everything here was made
 _beginnings: dict[int, threading.Event] = {}
 
 
-class _Forgetter:
-    """Calls a method of an object as long as the object lives."""
+class _Forgetter(weakref.ref[Any]):
+    """Calls a method of an object as long as the object lives.
 
-    def __init__(self, method: Callable[[], None]) -> None:
-        self._method = weakref.WeakMethod(method)
+    There are some for each client, so it is one small object, which goes by itself.
+    """
+
+    __slots__ = ("_function",)
+    __hash__ = object.__hash__  # a weak reference else stands for what it refers to
+    __eq__ = object.__eq__
+
+    _function: Callable[[Any], None]
+
+    @classmethod
+    def of(cls, method: MethodType) -> _Forgetter:
+        forgetter = cls(method.__self__, _gone)
+        forgetter._function = method.__func__
+        return forgetter
 
     def forget(self) -> None:
-        method = self._method()
-        if method is not None:
-            method()
+        owner = self()
+        if owner is not None:
+            self._function(owner)
 
 
-def after_fork_in_child(method: Callable[[], None]) -> object:
-    """Have the bound *method* called in every forked child.
+def _gone(forgetter: weakref.ref[Any]) -> None:
+    _forgetters.discard(cast("_Forgetter", forgetter))
 
-    Returns a handle that the owner keeps: when it dies with its owner, so does the registration.
-    """
-    forgetter = _Forgetter(method)
+
+def after_fork_in_child(method: Callable[[], None]) -> None:
+    """Have a bound *method* called in every forked child, as long as its object lives."""
+    assert isinstance(method, MethodType)
+    forgetter = _Forgetter.of(method)
     _forgetters.add(forgetter)
-    return forgetter
 
 
 def notice_fork() -> None:

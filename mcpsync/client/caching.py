@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
@@ -97,10 +96,10 @@ class AnswerStore:
     def __init__(self, config: CacheConfig) -> None:
         self._config = config
         self._lock = new_lock("response cache")
-        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._entries: dict[_Key, _Entry] = {}  # those not used for longest come first
         self._bytes = 0
         self._drops: dict[str, int] = {}  # by method, so there are few
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     def get(self, key: _Key) -> bytes | None:
         """Return what is kept and still good."""
@@ -114,7 +113,7 @@ class AnswerStore:
             if entry.good_until <= now:
                 self._remove(key)
                 return None
-            self._entries.move_to_end(key)
+            self._entries[key] = self._entries.pop(key)
         return entry.content
 
     def drops_of(self, method: str) -> int:
@@ -156,7 +155,7 @@ class AnswerStore:
     def _forget(self) -> None:
         """Begin anew in a forked child: the lock may have been held, with the rest half done."""
         self._lock = new_lock("response cache")
-        self._entries, self._bytes = OrderedDict(), 0
+        self._entries, self._bytes = {}, 0
 
 
 class Asked(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
@@ -23,8 +24,8 @@ from ..session.answers import (
     ListRootsCallback,
     SamplingCallback,
 )
-from ..session.base import ServerFacts
 from ..session.callbacks import MAX_ROUNDS, Callbacks, LoggingCallback, MessageHandler
+from ..session.facts import ServerFacts
 from ..session.opening import Opening
 from ..session.tracing import Peer, Tracing
 from ..version import __version__
@@ -223,12 +224,13 @@ class Client(Features):
     @property
     def server_info(self) -> types.Implementation | None:
         """What the server calls itself; for display only. Connects if need be."""
-        return self._facts().server_info
+        info = self._facts().server_info
+        return None if info is None else info.model_copy(deep=True)
 
     @property
     def server_capabilities(self) -> types.ServerCapabilities:
         """What the server can do. Connects if need be."""
-        return self._facts().capabilities
+        return self._facts().capabilities.model_copy(deep=True)
 
     @property
     def instructions(self) -> str | None:
@@ -277,6 +279,7 @@ def _peer_of(config: ServerConfig) -> Peer:
     return Peer("tcp", url.hostname, url.port or (443 if url.scheme == "https" else 80))
 
 
+@functools.cache
 def _introduction() -> types.Implementation:
     from mcp_types import Implementation
 

@@ -54,7 +54,7 @@ class SessionKeeper:
         self._assumed = False
         self._connecting: Cancellation | None = None
         self.state = State.NEW
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
         self._at_exit: object | None = None  # from the first session on
 
     def __del__(self) -> None:

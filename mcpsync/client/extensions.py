@@ -14,6 +14,7 @@ SKILLS: Final = "io.modelcontextprotocol/skills"
 _LABEL = r"[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _IDENTIFIER = re.compile(rf"{_LABEL}(?:\.{_LABEL})*/[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _RESULT_TYPES: Final[Mapping[str, frozenset[str]]] = {TASKS: frozenset({"task"})}
+_NONE: Final[frozenset[str]] = frozenset()  # an empty one of its own would take 216 bytes
 
 
 class ClientExtension:
@@ -97,4 +98,5 @@ def settings_of(extensions: Extensions | None) -> dict[str, dict[str, Any]]:
 
 def result_types_of(extensions: Iterable[str]) -> frozenset[str]:
     """Return the kinds of results that come with the extensions of these ids."""
-    return frozenset().union(*(_RESULT_TYPES.get(name, frozenset()) for name in extensions))
+    found = {kind for name in extensions for kind in _RESULT_TYPES.get(name, ())}
+    return frozenset(found) if found else _NONE

@@ -19,6 +19,8 @@ MAX_TOOLS: Final = 10_000  # the oldest are forgotten first
 MAX_BYTES: Final = 16 * 1024 * 1024  # of all their names and schemas
 MAX_TOLD: Final = 1000  # warnings about tools that break the rules
 
+_NOTHING: Final[frozenset[tuple[str, str]]] = frozenset()
+
 
 class KnownTool(NamedTuple):
     """What a call of one tool has to heed.
@@ -53,8 +55,8 @@ class KnownTools:
         self._lock = new_lock("known tools")
         self._tools: dict[str, KnownTool] = {}
         self._bytes = 0
-        self._told: set[tuple[str, str]] = set()
-        self._at_fork = after_fork_in_child(self._forget)
+        self._told = _NOTHING
+        after_fork_in_child(self._forget)
 
     def get(self, name: str) -> KnownTool | None:
         """Return what is known of a tool; None if that is nothing."""
@@ -113,7 +115,7 @@ class KnownTools:
         with self._lock:
             news = [fault for fault in faults if fault not in self._told]
             news = news[: max(0, MAX_TOLD - len(self._told))]
-            self._told.update(news)
+            self._told = self._told.union(news)
         for name, fault in news:
             logger.warning("the tool %r is left out of the listing: %s", name[:200], fault)
 

@@ -120,7 +120,7 @@ class OutputSchemas:
         self._known: weakref.WeakValueDictionary[bytes, OutputSchema] = (
             weakref.WeakValueDictionary()
         )
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     def of(self, schema: dict[str, Any]) -> OutputSchema:
         """Return what to check results with; never fails, whatever *schema* is."""

@@ -92,7 +92,7 @@ class Subscription:
         self._tries = 0
         self._due = 0.0
         self._since = 0.0
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
         try:
             self._begin(call.scope.deadline, None)
         except BaseException as error:

@@ -93,7 +93,7 @@ class ToolCatalogues:
             self._ask_again, self._doubt, random=random, monotonic=monotonic
         )
         self._hearing = Hearing(self._is_followed, self._want)
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     # -- asking -----------------------------------------------------------------------------------
 

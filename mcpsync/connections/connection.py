@@ -33,8 +33,9 @@ from ..errors import (
 )
 from ..protocol.codec import INVALID_PARAMS, METHOD_NOT_FOUND
 from ..protocol.versions import Era
-from ..session.base import Call, ServerFacts
+from ..session.base import Call
 from ..session.callbacks import ProgressCallback
+from ..session.facts import ServerFacts
 from ..transports.base import CallScope
 
 if TYPE_CHECKING:

@@ -160,7 +160,7 @@ class ConnectionFactory:
         self._public = AnswerStore(cache) if cache is not None and cache.share_public else None
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
-        self._at_fork = after_fork_in_child(breaker.forget)
+        after_fork_in_child(breaker.forget)
 
     def create(
         self,

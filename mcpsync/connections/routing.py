@@ -88,7 +88,7 @@ class Router:
         self._lock = new_lock("router")
         self._scopes: weakref.WeakSet[RequestScope] = weakref.WeakSet()
         self._closed = False
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     def lease(
         self, server: str, user: Any, options: ManagerOptions, *, of_user: bool = False

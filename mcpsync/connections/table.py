@@ -90,7 +90,7 @@ class ConnectionTable:
         self._checks: SingleFlight[Entry, bool] = SingleFlight()
         self._disposal = Disposal(clock, self._tell)
         self._closed = False
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     # -- borrowing --------------------------------------------------------------------------------
 

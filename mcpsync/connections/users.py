@@ -68,7 +68,7 @@ class UserConnectionManager:
         )
         self._emit = emit
         self._idle_timeout = idle_timeout
-        self._at_fork = after_fork_in_child(self._sweeper.forget)
+        after_fork_in_child(self._sweeper.forget)
 
     def key_of(self, server_name: str, options: ConnectionOptions) -> Key:
         """Return what stands for the user's connection, once it is clear that he may have one.

@@ -167,7 +167,7 @@ class _Adapters:
         self._lock = new_lock("adapters")
         self._adapters: dict[AdapterKey, SharedAdapter] = {}
         self.generation = 0  # rises whenever what was handed out must not be used any more
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     def get(self, key: AdapterKey) -> SharedAdapter:
         adapter = self._adapters.get(key)

@@ -58,7 +58,7 @@ class HttpEndpoint:
         self._url, self._path = settings.url, settings.path
         self._route: tuple[int, SharedAdapter, weakref.ref[HTTPConnectionPool]] | None = None
         self._jar: RequestsCookieJar | None = None
-        self._active: set[Exchange] = set()
+        self._active: dict[Exchange, None] = {}  # an empty set takes more
         self._closed_by: MCPSyncError | None = None
 
     def send(
@@ -181,7 +181,7 @@ class HttpEndpoint:
         exchange = Exchange(deadline)
         if gives_up is not None:
             exchange.gives_up = gives_up
-        self._active.add(exchange)
+        self._active[exchange] = None
         watch = Watch(cancel, exchange.abort)
         try:
             if self._closed_by is not None and not parting:
@@ -238,7 +238,7 @@ class HttpEndpoint:
         return adapter, pool
 
     def _finish(self, exchange: Exchange, watch: Watch) -> None:
-        self._active.discard(exchange)
+        self._active.pop(exchange, None)
         watch.end()
 
     def _keep_cookies(self, request: PreparedRequest, raw: BaseHTTPResponse) -> None:

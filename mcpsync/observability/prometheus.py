@@ -111,7 +111,7 @@ class PrometheusMetrics:
                 f"the metrics of namespace {namespace!r} were not accepted: {error}. "
                 f"One PrometheusMetrics can serve several managers."
             ) from error
-        self._fork = after_fork_in_child(self._begin)
+        after_fork_in_child(self._begin)
 
     def _begin(self) -> None:
         self._lock = new_lock("metrics")

@@ -35,7 +35,7 @@ class ServersRegistry:
         self._clock = clock
         self._servers = load_servers(servers)
         self._lock = new_lock("servers registry")
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     @property
     def server_names(self) -> list[str]:

@@ -8,7 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
@@ -21,10 +21,8 @@ from ..protocol.versions import Era
 from ..transports.base import CallScope, Transport
 from .answers import MOST_QUESTIONS
 from .callbacks import Callbacks, ProgressCallback, dispatcher
+from .facts import ServerFacts
 from .listening import Listener
-
-if TYPE_CHECKING:
-    from mcp_types import Implementation, ServerCapabilities
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +30,7 @@ NOTICE_TIMEOUT = 0.5  # seconds that closing waits for it
 COURTESY_TIMEOUT = 2.0  # seconds that telling the server we gave up may take
 
 _courier = Courier("courier")
-_at_fork = after_fork_in_child(_courier.forget)
+after_fork_in_child(_courier.forget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +48,6 @@ class Call:
     progress: ProgressCallback | None = None
     meta: Mapping[str, Any] | None = None
     token: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """What a server says of itself."""
-
-    protocol_version: str
-    capabilities: ServerCapabilities
-    server_info: Implementation | None
-    instructions: str | None
 
 
 class ClientSession(ABC):

@@ -12,8 +12,9 @@ from ..protocol import codec
 from ..protocol.negotiation import supported_versions, unsupported
 from ..protocol.versions import LATEST_LEGACY, LEGACY_VERSIONS, Era
 from ..transports.base import LegacyTransport
-from .base import Call, ServerFacts
+from .base import Call
 from .callbacks import Callbacks
+from .facts import ServerFacts
 from .legacy_listening import LegacyHearing
 from .visits import url_elicitation_required, was_visited
 from .wire import validated
@@ -145,6 +146,6 @@ def _understood(result: dict[str, Any]) -> ServerFacts:
     from mcp_types import InitializeResult
 
     answer = validated(InitializeResult, result)
-    return ServerFacts(
+    return ServerFacts.of(
         answer.protocol_version, answer.capabilities, answer.server_info, answer.instructions
     )

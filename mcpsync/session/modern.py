@@ -13,8 +13,9 @@ from ..protocol.negotiation import supported_versions, unsupported
 from ..protocol.resumption import Cursor
 from ..protocol.versions import LATEST_MODERN, MODERN_VERSIONS, Era, latest_mutual
 from ..transports.base import CallScope, ModernTransport
-from .base import Call, ClientSession, ServerFacts
+from .base import Call, ClientSession
 from .callbacks import Callbacks, dispatcher
+from .facts import ServerFacts
 from .listening import Listener, ModernListener, begin, never
 from .rounds import INPUT_REQUIRED, Asked, go_on
 from .wire import validated
@@ -156,7 +157,7 @@ class ModernSession(ClientSession):
 
         answer = validated(DiscoverResult, result)
         info = (answer.meta or {}).get(SERVER_INFO_KEY, result.get("serverInfo"))
-        return ServerFacts(
+        return ServerFacts.of(
             self.protocol_version,
             answer.capabilities,
             validated(Implementation, info) if isinstance(info, Mapping) else None,

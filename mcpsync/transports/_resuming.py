@@ -14,11 +14,11 @@ from .base import CallScope
 class Pauses:
     """Waits of many threads, all of which one closing ends. Thread-safe: it has no lock.
 
-    Its set is only added to, discarded from and copied, each in one step.
+    What it holds is only added to, taken from and copied, each in one step.
     """
 
     def __init__(self) -> None:
-        self._waiting: set[_Pause] = set()
+        self._waiting: dict[_Pause, None] = {}  # a quarter of what an empty set takes
         self._closed_by: MCPSyncError | None = None
 
     def close(self, error: MCPSyncError) -> None:
@@ -42,7 +42,7 @@ class Pauses:
                 maybe_executed=True,
             )
         pause = _Pause()
-        self._waiting.add(pause)
+        self._waiting[pause] = None
         watch = Watch(scope.cancel, pause.end)
         try:
             if self._closed_by is not None:
@@ -50,7 +50,7 @@ class Pauses:
             pause.sit(Deadline(seconds))
         finally:
             watch.end()
-            self._waiting.discard(pause)
+            self._waiting.pop(pause, None)
 
 
 class _Pause:

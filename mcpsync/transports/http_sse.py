@@ -39,7 +39,7 @@ STREAM_HEADERS = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
 POST_HEADERS = {"Content-Type": "application/json"}
 
 _courier = Courier("replier")
-_at_fork = after_fork_in_child(_courier.forget)
+after_fork_in_child(_courier.forget)
 
 
 class HttpSseTransport:
@@ -59,7 +59,7 @@ class HttpSseTransport:
         self._endpoint = endpoint
         self._mail = _StreamMail(endpoint)
         self._finalizer: weakref.finalize[..., HttpSseTransport] | None = None
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     @property
     def alive(self) -> bool:

@@ -55,7 +55,7 @@ class StdioTransport:
         child = Child(config)
         self._mail = _ChildMail(child, limits)
         self._finalizer = weakref.finalize(self, _end_forgotten, child)
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
         start_thread(f"stdio-{child.pid}", self._mail.read)
 
     @property

@@ -45,7 +45,8 @@ class _Session(NamedTuple):
 class StreamableHTTPLegacy(StreamableHTTP):
     """Carries messages of the legacy eras. Thread-safe: the session is swapped whole.
 
-    Lock: _lock guards changes of _session, _next and _left, beside closing.
+    Lock: _lock guards changes of _session, _next and _left, beside closing, and of
+    _listened_to.
     """
 
     def __init__(self, endpoint: HttpEndpoint) -> None:
@@ -55,7 +56,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         self._next: _Session | None = None  # between ``initialize`` and ``initialized``
         self._left: tuple[_Session, ...] = ()
         self._pauses = Pauses()
-        self._listened_to: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._listened_to: weakref.WeakSet[Stream] | None = None  # from the first on
 
     @property
     def session(self) -> object:
@@ -72,7 +73,7 @@ class StreamableHTTPLegacy(StreamableHTTP):
         """Use the new session for everything from now on; nothing comes in the old one."""
         with self._lock:
             self._session, self._next = self._next, None
-        for stream in list(self._listened_to):
+        for stream in self._streams():
             stream.abort(ConnectionLost("the session in which the server was heard is over."))
 
     def _session_of(self, message: Message) -> _Session | None:
@@ -122,14 +123,21 @@ class StreamableHTTPLegacy(StreamableHTTP):
         try:
             response = self._get(self._session, cursor.last_event_id, scope)
         except (HTTPStatusError, MCPError) as error:
-            if error.status == 409 and any(stream.open for stream in list(self._listened_to)):
+            if error.status == 409 and any(stream.open for stream in self._streams()):
                 raise ListenNotSupported(
                     "the server gives a client one stream, and another subscription has it."
                 ) from error
             raise
         stream = self._stream(response, cursor)
-        self._listened_to.add(stream)
+        with self._lock:
+            if self._listened_to is None:
+                self._listened_to = weakref.WeakSet()
+            self._listened_to.add(stream)
         return stream
+
+    def _streams(self) -> list[Stream]:
+        streams = self._listened_to
+        return [] if streams is None else list(streams)
 
     # -- going on with a stream -------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class WebSocketTransport:
         self._limits = limits
         self._mail = _SocketMail(f"{settings.origin[1]}:{settings.origin[2]}")
         self._finalizer: weakref.finalize[..., WebSocketTransport] | None = None
-        self._at_fork = after_fork_in_child(self._forget)
+        after_fork_in_child(self._forget)
 
     @property
     def alive(self) -> bool:

@@ -256,7 +256,8 @@ def test_a_child_of_which_python_was_not_told_forgets_before_it_says_goodbye(in_
             said.append(self.is_mine)
 
     session, said = Session(), []
-    handles = [after_fork_in_child(session.forget), leaving.at_exit(session.leave)]
+    after_fork_in_child(session.forget)
+    handle = leaving.at_exit(session.leave)
 
     def in_the_child():
         leaving.say_goodbyes()
@@ -266,7 +267,7 @@ def test_a_child_of_which_python_was_not_told_forgets_before_it_says_goodbye(in_
     assert in_child(in_the_child) == [False]
     leaving.say_goodbyes()
     assert said == [True]
-    del handles
+    del handle
 
 
 # -- whole programs --------------------------------------------------------------------------

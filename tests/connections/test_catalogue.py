@@ -28,7 +28,7 @@ from mcpsync.errors import (
     RequestTimeout,
 )
 from mcpsync.protocol.lifecycle import State
-from mcpsync.session.base import ServerFacts
+from mcpsync.session.facts import ServerFacts
 from mcpsync.testing import FakeClock
 from mcpsync.transports.base import CallScope
 from support.threads import Gate, outcome, start, wait_until

@@ -40,6 +40,7 @@ from mcpsync.errors import (
 from mcpsync.testing import FakeClock, Fault, LocalServer
 from mcpsync.transports.base import CallScope
 from support import processes
+from support.processes import forget_as_forked
 from support.threads import outcome, start, wait_until
 
 ADA, BOB = User(id="ada"), User(id="bob")
@@ -971,12 +972,8 @@ def test_nothing_that_is_logged_or_told_holds_a_secret(
 
 def test_a_forked_child_has_a_lock_of_its_own(shop: Workshop) -> None:
     lock = shop.breaker._lock
-    from mcpsync._runtime import fork
-
     with lock:  # as if another thread had held it at the fork
-        for forgetter in list(fork._forgetters):
-            if getattr(forgetter._method(), "__self__", None) is shop.breaker:
-                forgetter.forget()
+        forget_as_forked(shop.breaker)
     assert shop.breaker._lock is not lock
 
 

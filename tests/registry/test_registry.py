@@ -11,6 +11,7 @@ from mcpsync.errors import ConfigurationError, PlaceholderError, ServerNotFound
 from mcpsync.registry import ServersRegistry
 from mcpsync.registry import registry as module
 from mcpsync.testing import FakeClock, Fault, LocalServer
+from support.processes import forget_as_forked
 from support.threads import outcome, start
 
 URL = "http://127.0.0.1:9/mcp"
@@ -200,7 +201,7 @@ def test_a_change_leaves_the_old_table_to_those_who_read_it(registry: ServersReg
 def test_a_forked_child_has_a_lock_of_its_own(registry: ServersRegistry) -> None:
     lock = registry._lock
     with lock:
-        registry._at_fork.forget()  # type: ignore[attr-defined]
+        forget_as_forked(registry)
     assert registry._lock is not lock
     registry.add_server("notes", {"url": URL})
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mcpsync._runtime import fork
+
 START_TIMEOUT = 60.0
 
 
@@ -140,3 +142,11 @@ class ServerProcess:
     def _fail(self, how: str) -> None:
         self.stop()
         pytest.fail(f"the server {' '.join(self._command)} {how}. It wrote:\n{self.output[-3000:]}")
+
+
+def forget_as_forked(owner: object) -> None:
+    """Have *owner*, and nobody else, forget what it would in a forked child."""
+    theirs = [each for each in list(fork._forgetters) if each() is owner]
+    assert theirs, f"{owner!r} forgets nothing"
+    for each in theirs:
+        each.forget()
