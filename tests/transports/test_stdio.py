@@ -442,6 +442,7 @@ def on_call(message, name):
     if name == "wait":
         print("waiting", file=sys.stderr, flush=True)
         os.environ["TOLD"] = sys.stdin.readline()
+        print("heard something", file=sys.stderr, flush=True)
     else:
         text(message, os.environ["TOLD"])
 """
@@ -458,6 +459,7 @@ def test_cancel_sends_a_notification():
         error = call.exception(SOON)
         assert isinstance(error, RequestCancelled)
         assert error.maybe_executed
+        wait_until(lambda: "heard something" in child.stderr_tail, "the server hears of it")
         told = said(client, "told")
     assert '"method":"notifications/cancelled"' in told
     assert '"requestId":3' in told
