@@ -141,6 +141,7 @@ class Mail(ABC):
             finally:
                 waiter.answering = False
             if reply is not None:
+                scope.deadline.check("answering the server")  # its reply may be there at once
                 self.check_open()
                 self.send(reply, scope)
 
