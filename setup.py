@@ -22,6 +22,8 @@ YAML = ["pyyaml>=6"]
 PROMETHEUS = ["prometheus-client>=0.20"]
 OTEL = ["opentelemetry-api>=1.27"]
 WEBSOCKET = ["websocket-client>=1.8"]
+REDIS = ["redis>=5"]
+CRYPTO = ["cryptography>=42", "pyjwt>=2.9"]
 CLI = ["click>=8.1", "rich>=13", *YAML]
 TEST = [
     "pytest>=9",
@@ -34,6 +36,8 @@ TEST = [
     *OTEL,
     "opentelemetry-sdk>=1.27",
     *WEBSOCKET,
+    *REDIS,
+    *CRYPTO,
     "websockets>=15",
 ]
 LINT = [
@@ -46,6 +50,8 @@ LINT = [
     *PROMETHEUS,
     *OTEL,
     *WEBSOCKET,
+    "redis>=6",
+    *CRYPTO,
 ]
 
 setup(
@@ -85,7 +91,9 @@ setup(
         "prometheus": PROMETHEUS,
         "otel": OTEL,
         "websocket": WEBSOCKET,
-        "all": [*CLI, *PROMETHEUS, *OTEL, *WEBSOCKET],
+        "redis": REDIS,
+        "crypto": CRYPTO,
+        "all": [*CLI, *PROMETHEUS, *OTEL, *WEBSOCKET, *REDIS, *CRYPTO],
         "test": TEST,
         "lint": LINT,
     },

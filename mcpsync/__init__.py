@@ -43,6 +43,7 @@ from .errors import (
     ServerNotFound,
     SessionExpired,
     SkillInvalid,
+    StoreError,
     StructuredContentInvalid,
     SubscriptionLost,
     TaskCancelled,
@@ -53,7 +54,7 @@ from .errors import (
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import events
+    from . import events, stores
     from ._runtime.breaker import BreakerPolicy
     from ._runtime.cancel import Cancellation
     from .auth import BearerAuth
@@ -126,6 +127,7 @@ __all__ = [
     "SessionExpired",
     "Skill",
     "SkillInvalid",
+    "StoreError",
     "StdioServerParameters",
     "StructuredContentInvalid",
     "Task",
@@ -147,6 +149,7 @@ __all__ = [
     "errors",
     "events",
     "format_tool_content",
+    "stores",
 ]
 
 _LAZY = {
@@ -184,8 +187,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for the first time. (PEP 562)"""
-    if name == "events":
-        return importlib.import_module(".events", __name__)
+    if name in ("events", "stores"):
+        return importlib.import_module(f".{name}", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _LAZY[name]

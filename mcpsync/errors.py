@@ -11,6 +11,7 @@
     │   ├── CircuitOpen                         it failed too often  .retry_after (seconds)
     │   └── FeatureUnsupported                  the server does not offer that  .feature
     ├── ListenNotSupported                      the server does not tell what changes there
+    ├── StoreError                              where tokens are kept cannot be used
     ├── AuthError                               the server would not let us in
     │   ├── AuthorizationRequired               401           .authorization_url .challenge
     │   └── InsufficientScope                   403           .required_scopes
@@ -180,6 +181,12 @@ class FeatureUnsupported(RefusedError):
 
 class ListenNotSupported(MCPSyncError):
     """The server does not tell by itself what changes there; calls are not affected."""
+
+
+class StoreError(MCPSyncError):
+    """The store cannot be reached, or what it holds cannot be read."""
+
+    retryable = True
 
 
 class AuthError(MCPSyncError):

@@ -58,6 +58,7 @@ PUBLIC = [
     "Skill",
     "SkillInvalid",
     "StdioServerParameters",
+    "StoreError",
     "StructuredContentInvalid",
     "Subscription",
     "SubscriptionLost",
@@ -78,6 +79,7 @@ PUBLIC = [
     "errors",
     "events",
     "format_tool_content",
+    "stores",
 ]
 CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(mcpsync, name))]
 

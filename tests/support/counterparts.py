@@ -302,6 +302,8 @@ def attempt(family: str) -> list[str] | provision.Unavailable:
 
 
 def _command(family: str) -> list[str]:
+    if family == "redis":
+        return [provision.program("redis-server")]
     if family in PYTHONS:
         interpreter = provision.python_environment(family, *PYTHONS[family])
         return [str(interpreter), str(SERVERS / f"{family}_server.py")]

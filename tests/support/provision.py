@@ -110,6 +110,18 @@ def node(at_least: int = 18) -> str:
     return str(folder / ("node.exe" if sys.platform == "win32" else "bin/node"))
 
 
+def program(name: str) -> str:
+    """A program that the machine's own packages bring.
+
+    Raises:
+        Unavailable: it is not installed.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise Unavailable(f"{name} is not installed")
+    return found
+
+
 def run(command: list[str], what: str, cwd: Path | None = None) -> str:
     """Run an installer quietly; return its standard output.
 
