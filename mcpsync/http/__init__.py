@@ -1,9 +1,21 @@
 """The one door to the network: nothing else imports ``requests`` or ``urllib3``."""
 
 from .adapter import reset_pools
+from .authorizing import Authorizer, Occasion
 from .endpoint import HttpEndpoint
+from .fetching import Fetched, Fetcher
 from .limits import Limits
 from .response import HttpResponse
 from .settings import HttpSettings
 
-__all__ = ["HttpEndpoint", "HttpResponse", "HttpSettings", "Limits", "reset_pools"]
+__all__ = [
+    "Authorizer",
+    "Fetched",
+    "Fetcher",
+    "HttpEndpoint",
+    "HttpResponse",
+    "HttpSettings",
+    "Limits",
+    "Occasion",
+    "reset_pools",
+]

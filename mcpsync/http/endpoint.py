@@ -30,6 +30,7 @@ from ..errors import (
 from ..security.addresses import is_loopback
 from ..security.redaction import safe_url
 from .adapter import SharedAdapter, adapters
+from .authorizing import MOST_ANSWERS, Authorizer, Occasion
 from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
@@ -96,11 +97,20 @@ class HttpEndpoint:
             ConnectionClosed: :meth:`close` was called.
             RefusedError: It would have sent a bearer token in the clear.
             HTTPStatusError: A redirect that is not followed.
+            AuthError: There are no credentials to be had.
         """
         url = self._url
+        occasion = Occasion(deadline, cancel)
+
+        def once(url: str) -> tuple[PreparedRequest, HttpResponse]:
+            request = self._request(method, url, body, headers, extra_headers, occasion)
+            return request, self._send_once(request, deadline, cancel, parting, gives_up)
+
         for _ in range(MAX_REDIRECTS + 1):
-            request = self._request(method, url, body, headers, extra_headers)
-            response = self._send_once(request, deadline, cancel, parting, gives_up)
+            request, response = once(url)
+            while self._recovers(request, response, extra_headers, occasion):
+                occasion = replace(occasion, attempt=occasion.attempt + 1)
+                request, response = once(url)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
             url = self._redirected(url, response)
@@ -145,6 +155,7 @@ class HttpEndpoint:
         body: bytes | None,
         headers: Mapping[str, str],
         extra_headers: Mapping[str, str] | None,
+        occasion: Occasion,
     ) -> PreparedRequest:
         request = PreparedRequest()
         request.method = method
@@ -155,20 +166,50 @@ class HttpEndpoint:
             merged |= checked_headers(extra_headers)
         for name, value in headers.items():
             merged[name.lower()] = value
-        if self._settings.auth is not None:  # its names are written as it likes
+        auth = self._settings.auth
+        if auth is not None:  # its names are written as it likes
             merged = CaseInsensitiveDict(merged)
         request.headers = merged
         if self._jar is not None:
             cookie = get_cookie_header(self._jar, request)  # type: ignore[no-untyped-call]
             if cookie is not None and "cookie" not in merged:
                 merged["cookie"] = cookie
-        if self._settings.auth is not None and not _has_authorization(extra_headers):
-            request = self._settings.auth(request)
+        if auth is not None and not _has_authorization(extra_headers):
+            if isinstance(auth, Authorizer):
+                auth.authorize(request, occasion)
+            else:
+                request = auth(request)
             for name, value in request.headers.items():
                 check_header(name, value)
         if self._is_open_air:
             self._refuse_bearer(request)
         return request
+
+    def _recovers(
+        self,
+        request: PreparedRequest,
+        response: HttpResponse,
+        extra_headers: Mapping[str, str] | None,
+        occasion: Occasion,
+    ) -> bool:
+        """Whether a request that was turned down is to be sent again; then its answer is over."""
+        auth = self._settings.auth
+        if not isinstance(auth, Authorizer):
+            return False
+        auth.note(response.headers)
+        if response.status not in (401, 403) or _has_authorization(extra_headers):
+            return False
+        if occasion.attempt + 1 >= MOST_ANSWERS:
+            return False
+        try:
+            recovered = auth.recover(response.status, response.headers, request, occasion)
+        except BaseException:
+            response.close()
+            raise
+        if recovered:
+            response.finish_soon()
+            response.close()
+        return recovered
 
     def _send_once(
         self,
@@ -178,7 +219,7 @@ class HttpEndpoint:
         parting: bool,
         gives_up: Callable[[], bool] | None,
     ) -> HttpResponse:
-        exchange = Exchange(deadline)
+        exchange = Exchange(deadline, self._settings.key.reach)
         if gives_up is not None:
             exchange.gives_up = gives_up
         self._active[exchange] = None

@@ -18,9 +18,10 @@ from ..errors import ConfigurationError
 from ..security.redaction import safe_url
 from ..version import __version__
 from .adapter import AdapterKey, proxy_for
+from .authorizing import Authorizer
 
 AuthCallable: TypeAlias = Callable[[PreparedRequest], PreparedRequest]
-Auth: TypeAlias = tuple[str, str] | AuthCallable | None
+Auth: TypeAlias = tuple[str, str] | AuthCallable | Authorizer | None
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
@@ -59,7 +60,7 @@ class HttpSettings:
         url: Where the requests go, without user info, as it is sent.
         path: What stands in the request line: its path and query.
         headers: Sent with every request; names in lower case.
-        auth: Called with each request, to add credentials to it.
+        auth: Adds credentials to each request.
         key: Which shared adapter carries the requests.
     """
 
@@ -67,7 +68,7 @@ class HttpSettings:
     url: str
     path: str
     headers: Mapping[str, str]
-    auth: AuthCallable | None
+    auth: AuthCallable | Authorizer | None
     key: AdapterKey
 
     @classmethod
@@ -84,7 +85,8 @@ class HttpSettings:
         Args:
             url: The URL the requests go to.
             headers: On top of the session's.
-            auth: ``(user, password)`` or a callable, as ``requests`` takes them.
+            auth: ``(user, password)`` or a callable, as ``requests`` takes them, or one of
+                :mod:`mcpsync.auth`.
             session: Where proxies, ``verify``, ``cert``, headers and auth come from; it is read
                 now and not kept. An explicit ``verify`` of it wins over ``REQUESTS_CA_BUNDLE``.
 
@@ -165,7 +167,9 @@ def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _auth(url: str, auth: Any, *, look_up: bool) -> AuthCallable | None:
+def _auth(url: str, auth: Any, *, look_up: bool) -> AuthCallable | Authorizer | None:
+    if isinstance(auth, Authorizer):
+        return auth
     in_url = get_auth_from_url(url)
     if auth is None and any(in_url):
         auth = in_url
@@ -177,7 +181,8 @@ def _auth(url: str, auth: Any, *, look_up: bool) -> AuthCallable | None:
         return HTTPBasicAuth(*auth)
     if not callable(auth):
         raise ConfigurationError(
-            f"auth= takes (user, password) or a callable, not {type(auth).__name__}."
+            "auth= takes (user, password), a callable or an object of mcpsync.auth, "
+            f"not {type(auth).__name__}."
         )
     return auth  # type: ignore[no-any-return]
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..errors import RefusedError
+from ..security.addresses import is_within
 from .exchange import Exchange
 
 if TYPE_CHECKING:
@@ -128,7 +130,8 @@ def open_socket(
     """Resolve *host*, connect to its first address that answers, and return the socket.
 
     This is the only function that opens a socket to the network, so it is where the address guard
-    sits: between ``resolve`` and ``connect`` the address is known and not yet used.
+    sits: between ``resolve`` and ``connect`` the address is known and not yet used. What is
+    checked is what is connected to, whatever the name leads to the next time.
 
     Args:
         host: A name or a literal; brackets allowed.
@@ -140,11 +143,18 @@ def open_socket(
 
     Raises:
         OSError: It cannot be resolved, no address answers, or time is up.
+        RefusedError: It has no address that the exchange may reach.
     """
-    failure: OSError = OSError(f"{host} has no address")
+    failure: Exception = OSError(f"{host} has no address")
     for family, kind, proto, _, address in resolve(
         host.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM
     ):
+        if not is_within(str(address[0]), exchange.reach):
+            failure = RefusedError(
+                f"{host} leads to an address that is not public, where a URL that somebody else "
+                "has given must not lead; nothing was sent there."
+            )
+            continue
         sock = PlainSocket(family, kind, proto)
         try:
             for option in options:

@@ -1,0 +1,67 @@
+"""How credentials come onto a request, and what is done when a server turns them down."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .._runtime.cancel import Cancellation
+from .._runtime.deadline import Deadline
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+MOST_ANSWERS: Final = 4  # times that one request may be sent, however often it is turned down
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """One request, for whoever adds credentials to it.
+
+    Args:
+        deadline: That of the call.
+        cancel: That of the call.
+        attempt: The number of times the request was sent before.
+    """
+
+    deadline: Deadline
+    cancel: Cancellation | None = None
+    attempt: int = 0
+
+
+class Authorizer(ABC):
+    """Adds credentials to each request, and gets better ones when they are turned down.
+
+    A plain ``requests`` auth callable does only the first. Thread-safe.
+    """
+
+    @abstractmethod
+    def authorize(self, request: PreparedRequest, occasion: Occasion) -> None:
+        """Add credentials to *request*, asking whoever issues them if need be.
+
+        Raises:
+            MCPSyncError: There are none to be had; the request is not sent.
+        """
+
+    @abstractmethod
+    def recover(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        request: PreparedRequest,
+        occasion: Occasion,
+    ) -> bool:
+        """Return whether to send *request* again, with new credentials; it was not run.
+
+        Called after 401 and 403, on the caller's thread, with no lock held.
+
+        Nobody is waited for here: what takes a person raises, and whoever has the time calls again.
+
+        Raises:
+            AuthError: Somebody has to sign in, or must not do this.
+        """
+
+    def note(self, headers: Mapping[str, str]) -> None:  # noqa: B027 - a hook
+        """Look at the headers of an answer; the sort of hint that is good for the next request."""

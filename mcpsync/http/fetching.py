@@ -1,0 +1,171 @@
+"""Single requests to URLs that somebody else has given: metadata, tokens, registrations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from .._runtime.cancel import Cancellation
+from .._runtime.deadline import Deadline
+from ..errors import MessageInvalid, RefusedError
+from ..security.addresses import Reach, is_loopback
+from ..security.redaction import safe_url
+from .endpoint import HttpEndpoint
+from .limits import Limits
+from .settings import HttpSettings, Session
+
+MAX_BYTES: Final = 1024 * 1024  # of one answer; metadata has a few KiB
+MAX_SECONDS: Final = 10.0  # that one request may take, however long its caller would wait
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer, read to its end.
+
+    Args:
+        url: What was asked.
+        status: The HTTP status.
+        headers: The headers; names are case-insensitive.
+        body: The body. It may hold secrets, so it is in no repr.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """Return the body as a JSON object.
+
+        Raises:
+            MessageInvalid: It is none; the error does not show it.
+        """
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise MessageInvalid(f"{safe_url(self.url)} did not answer with a JSON object.")
+        return found
+
+    def __repr__(self) -> str:
+        return f"<Fetched {safe_url(self.url)} {self.status}>"
+
+
+class Fetcher:
+    """Makes single requests, with nobody's credentials but those it is given. Thread-safe.
+
+    Cookies are not kept, ``.netrc`` is not looked at, and no redirect leads to another origin.
+
+    Args:
+        session: Where proxies, ``verify`` and ``cert`` come from; its headers and auth do not.
+        reach: Where requests may go. ``"loopback"`` also allows plain http, to this machine.
+        headers: Sent with every request.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: Session | None = None,
+        reach: Reach = "public",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._session = session
+        self._reach: Reach = reach
+        self._headers = dict(headers or {})
+
+    def get(
+        self,
+        url: str,
+        *,
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Fetched:
+        """Ask for *url*. See :meth:`check` and :meth:`HttpEndpoint.send` for what is raised."""
+        return self._send(
+            "GET", url, None, {"accept": "application/json"}, headers, deadline, cancel
+        )
+
+    def post_form(
+        self,
+        url: str,
+        fields: Mapping[str, str],
+        *,
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Fetched:
+        """Send a form to *url*."""
+        kind = {
+            "accept": "application/json",
+            "content-type": "application/x-www-form-urlencoded",
+        }
+        body = urlencode(fields).encode("ascii")
+        return self._send("POST", url, body, kind, headers, deadline, cancel)
+
+    def post_json(
+        self,
+        url: str,
+        document: Mapping[str, Any],
+        *,
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Fetched:
+        """Send a JSON object to *url*."""
+        kind = {"accept": "application/json", "content-type": "application/json"}
+        body = json.dumps(document).encode("utf-8")
+        return self._send("POST", url, body, kind, headers, deadline, cancel)
+
+    def check(self, url: str) -> None:
+        """Refuse a URL that must not be asked, whatever it leads to. (Requirements A21, S1)
+
+        Raises:
+            RefusedError: It is not https, or http to this machine where that is allowed; or it
+                has credentials in it.
+        """
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            raise RefusedError("somebody gave a URL that is none.") from None
+        is_local = self._reach != "public" and is_loopback(host)
+        is_good = parts.scheme == "https" or (parts.scheme == "http" and is_local)
+        if not is_good or not host or "@" in parts.netloc:
+            raise RefusedError(
+                f"{safe_url(url)} is not asked: only https:// URLs without credentials are, "
+                "and http:// on this machine where the server itself is on it."
+            )
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        kind: Mapping[str, str],
+        headers: Mapping[str, str] | None,
+        deadline: Deadline,
+        cancel: Cancellation | None,
+    ) -> Fetched:
+        self.check(url)
+        endpoint = HttpEndpoint(self._settings(url), Limits(max_response_bytes=MAX_BYTES))
+        with endpoint.send(
+            method,
+            body,
+            kind,
+            deadline=deadline.within(MAX_SECONDS),
+            cancel=cancel,
+            extra_headers={**self._headers, **(headers or {})},
+        ) as response:
+            return Fetched(url, response.status, response.headers, response.read())
+
+    def _settings(self, url: str) -> HttpSettings:
+        found = HttpSettings.resolve(url, session=self._session)
+        key = found.key._replace(reach=self._reach)
+        return replace(
+            found, headers={"user-agent": found.headers["user-agent"]}, auth=None, key=key
+        )
