@@ -14,7 +14,9 @@
     ├── StoreError                              where tokens are kept cannot be used
     ├── AuthError                               the server would not let us in
     │   ├── AuthorizationRequired               401           .authorization_url .challenge
-    │   └── InsufficientScope                   403           .required_scopes
+    │   │                                       .browser_binding .flow_id
+    │   ├── InsufficientScope                   403           .required_scopes
+    │   └── OAuthError                          signing in, or a token, failed  .error
     ├── TransportError
     │   ├── ConnectError                        nothing was sent: safe to repeat
     │   │   └── ConnectTimeout (TimeoutError)
@@ -198,10 +200,15 @@ class AuthorizationRequired(AuthError):
 
     Attributes:
         authorization_url: Where to send the user, once a sign-in was begun; otherwise None.
+        browser_binding: What to keep in a cookie of the user's browser, and to hand to
+            ``complete_authorization`` with what comes back, so that nobody else can complete it.
+        flow_id: Whose sign-in it is, at which server.
         challenge: The server's ``WWW-Authenticate`` header, if it sent one.
     """
 
     authorization_url: str | None = None
+    browser_binding: str | None = None
+    flow_id: str | None = None
     challenge: str | None = None
 
 
@@ -210,6 +217,17 @@ class InsufficientScope(AuthError):
 
     required_scopes: tuple[str, ...] = ()
     challenge: str | None = None
+
+
+class OAuthError(AuthError):
+    """Signing in, or getting a token, failed; what is said is ours, not the other side's.
+
+    Attributes:
+        error: A word for the reason: that of RFC 6749 (``invalid_grant``, ``access_denied``, …) if
+            the authorization server gave one, or ours.
+    """
+
+    error: str = ""
 
 
 class TransportError(MCPSyncError):

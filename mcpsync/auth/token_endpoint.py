@@ -1,0 +1,257 @@
+"""Asking an authorization server for tokens. (RFC 6749 section 5, RFC 7523, RFC 7009)"""
+
+from __future__ import annotations
+
+import base64
+import math
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote_plus
+
+from .._runtime.cancel import Cancellation
+from .._runtime.clock import Clock
+from .._runtime.deadline import Deadline
+from ..errors import ConfigurationError, MessageInvalid, OAuthError
+from ..http import Fetched, Fetcher
+from .clients import ClientCredentials
+from .codes import known_error
+from .metadata import ServerMetadata, check_endpoint
+from .scopes import Scopes, split
+
+ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_LIFETIME: Final = 300  # seconds
+LONGEST: Final = 365 * 24 * 3600.0  # seconds that a token may say it lasts
+MAX_TOKEN: Final = 64 * 1024  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What an authorization server gave. Nothing of it is in a repr.
+
+    Args:
+        access_token: For the resource server, and nobody else.
+        refresh_token: For the authorization server, and nobody else.
+        expires_at: Seconds since the epoch; None if it did not say.
+        scopes: What was granted.
+        token_type: ``Bearer`` or ``DPoP``.
+        id_token: Of OpenID Connect, if one came.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_at: float | None = None
+    scopes: Scopes = ()
+    token_type: str = "Bearer"  # noqa: S105 - not a token
+    id_token: str | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Tokens {self.token_type} expires_at={self.expires_at}>"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A private key by which a client shows who it is. (RFC 7523, ``private_key_jwt``)
+
+    Args:
+        pem: The key, in PEM.
+        algorithm: ``ES256``, ``RS256``, …
+        key_id: ``kid``, if the server needs it.
+    """
+
+    pem: str = field(repr=False)
+    algorithm: str = "RS256"
+    key_id: str | None = None
+
+
+Proof = Callable[[str, str], Mapping[str, str]]
+"""Returns the headers that prove possession of a key, for a method and a URL (DPoP)."""
+
+
+class TokenEndpoint:
+    """One authorization server's token endpoint. Thread-safe.
+
+    Args:
+        server: Its metadata.
+        fetcher: How it is reached.
+        clock: Tells the time.
+        key: For clients that authenticate by ``private_key_jwt``.
+        prove: Adds a DPoP proof to each request.
+        noticed: Told of each answer's headers: a nonce for the next proof may be in them.
+    """
+
+    def __init__(
+        self,
+        server: ServerMetadata,
+        fetcher: Fetcher,
+        clock: Clock,
+        *,
+        key: ClientKey | None = None,
+        prove: Proof | None = None,
+        noticed: Callable[[Mapping[str, str]], bool] | None = None,
+    ) -> None:
+        if server.token_endpoint is None:
+            raise OAuthError("the authorization server has no token endpoint.", error="no_endpoint")
+        check_endpoint(server.token_endpoint, "token")
+        self._server = server
+        self._url = server.token_endpoint
+        self._fetcher = fetcher
+        self._clock = clock
+        self._key = key
+        self._prove = prove
+        self._noticed = noticed
+
+    def grant(
+        self,
+        client: ClientCredentials,
+        fields: Mapping[str, str],
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+        *,
+        asked: Scopes = (),
+    ) -> Tokens:
+        """Ask for tokens. It is sent once: a grant may be good for one time only.
+
+        Args:
+            client: Who asks.
+            fields: ``grant_type`` and what goes with it.
+            deadline: Bounds it.
+            cancel: Ends it.
+            asked: The scopes that were asked for: granted if the answer does not say.
+
+        Raises:
+            OAuthError: The server said no; ``error`` is its word, if it is one.
+            MessageInvalid: The answer is none; the server may have used the grant up.
+            TransportError: There was no answer; the server may have used the grant up.
+        """
+        answer = self._post(client, fields, deadline, cancel)
+        if answer.status in (400, 401) and self._noticed and self._noticed(answer.headers):
+            # A nonce is wanted, and the grant was not looked at. (RFC 9449, section 8)
+            answer = self._post(client, fields, deadline, cancel)
+        if answer.status != 200:
+            raise refused(answer)
+        return tokens_of(answer.json(), self._clock.time(), asked)
+
+    def _post(
+        self,
+        client: ClientCredentials,
+        fields: Mapping[str, str],
+        deadline: Deadline,
+        cancel: Cancellation | None,
+    ) -> Fetched:
+        headers, shown = self.authentication(client)
+        if self._prove is not None:
+            headers |= self._prove("POST", self._url)
+        return self._fetcher.post_form(
+            self._url, {**fields, **shown}, deadline=deadline, cancel=cancel, headers=headers
+        )
+
+    def authentication(self, client: ClientCredentials) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the headers and the fields that say who we are; never both a secret. (A22)"""
+        if client.method == "client_secret_basic":
+            if client.client_secret is None:
+                raise ConfigurationError("client_secret_basic needs a client secret.")
+            pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
+            basic = base64.b64encode(pair.encode("ascii")).decode("ascii")
+            return {"authorization": f"Basic {basic}"}, {}
+        shown = {"client_id": client.client_id}
+        if client.method == "client_secret_post":
+            if client.client_secret is None:
+                raise ConfigurationError("client_secret_post needs a client secret.")
+            shown["client_secret"] = client.client_secret
+        elif client.method == "private_key_jwt":
+            shown["client_assertion_type"] = ASSERTION
+            shown["client_assertion"] = self._assertion(client)
+        return {}, shown
+
+    def _assertion(self, client: ClientCredentials) -> str:
+        if self._key is None:
+            raise ConfigurationError("private_key_jwt needs a private key.")
+        now = int(self._clock.time())
+        claims = {
+            "iss": client.client_id,
+            "sub": client.client_id,
+            "aud": self._server.issuer,
+            "jti": secrets.token_urlsafe(16),
+            "iat": now,
+            "exp": now + ASSERTION_LIFETIME,
+        }
+        return signed(claims, self._key)
+
+
+def signed(
+    claims: Mapping[str, Any], key: ClientKey, headers: Mapping[str, Any] | None = None
+) -> str:
+    """Return *claims* as a JWT.
+
+    Raises:
+        ConfigurationError: The key does not fit the algorithm, or PyJWT is missing.
+    """
+    try:
+        import jwt
+    except ImportError as error:
+        raise ConfigurationError(
+            "signing needs PyJWT and cryptography: pip install 'mcpsync[crypto]'."
+        ) from error
+    head = {**(headers or {}), **({"kid": key.key_id} if key.key_id is not None else {})}
+    try:
+        return jwt.encode(dict(claims), key.pem, algorithm=key.algorithm, headers=head)
+    except (ValueError, TypeError, NotImplementedError, jwt.PyJWTError):
+        raise ConfigurationError(f"the private key cannot be used with {key.algorithm}.") from None
+
+
+def refused(answer: Fetched) -> OAuthError:
+    """Return the error that a refusal stands for; only its code is taken of what it says."""
+    try:
+        said = answer.json()
+    except MessageInvalid:
+        said = {}
+    error = known_error(said.get("error")) if said.get("error") is not None else ""
+    told = error or f"status {answer.status}"
+    return OAuthError(
+        f"the authorization server gave no token: {told}.",
+        error=error or f"http_{answer.status}",
+        retryable=answer.status >= 500 or answer.status == 429,
+    )
+
+
+def tokens_of(said: Mapping[str, Any], now: float, asked: Scopes = ()) -> Tokens:
+    """Return the tokens of an answer. (RFC 6749, section 5.1)
+
+    Raises:
+        MessageInvalid: There is no usable token in it; the error shows nothing of it.
+    """
+    access, refresh, kind = (
+        said.get("access_token"),
+        said.get("refresh_token"),
+        said.get("token_type"),
+    )
+    if not _is_token(access):
+        raise MessageInvalid("the authorization server's answer has no usable access_token.")
+    if not isinstance(kind, str) or kind.lower() not in ("bearer", "dpop"):
+        raise MessageInvalid("the authorization server's answer has a token_type we do not know.")
+    id_token = said.get("id_token")
+    return Tokens(
+        access_token=str(access),
+        refresh_token=str(refresh) if _is_token(refresh) else None,
+        expires_at=_expiry(said.get("expires_in"), now),
+        scopes=split(said["scope"]) if isinstance(said.get("scope"), str) else asked,
+        token_type="DPoP" if kind.lower() == "dpop" else "Bearer",
+        id_token=id_token if isinstance(id_token, str) else None,
+    )
+
+
+def _is_token(value: object) -> bool:
+    fits = isinstance(value, str) and 0 < len(value) <= MAX_TOKEN
+    return fits and all("\x21" <= char <= "\x7e" for char in str(value))
+
+
+def _expiry(expires_in: object, now: float) -> float | None:
+    if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdigit():
+        expires_in = int(expires_in[:12])
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
+        return None
+    if math.isnan(expires_in):
+        return None
+    return now + min(max(float(expires_in), 0.0), LONGEST)

@@ -1,0 +1,237 @@
+"""The tokens of users: kept in a store, refreshed once for everybody. (Seed 3.5)"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from .._runtime.cancel import Cancellation
+from .._runtime.clock import Clock
+from .._runtime.deadline import Deadline
+from .._runtime.flight import SingleFlight
+from ..errors import OAuthError
+from ..stores import Entry, Store
+from ..stores.holding import hold
+from .clients import ClientCredentials
+from .scopes import Scopes
+from .token_endpoint import Tokens
+
+logger = logging.getLogger(__name__)
+
+SKEW: Final = 30.0  # seconds before its end that a token is not used any more
+LEASE: Final = 40.0  # seconds; longer than one refresh may take, see Fetcher
+REFRESH_TTL: Final = 365 * 24 * 3600.0  # seconds that a grant is kept [seed 3.5]
+GRANT_IS_OVER: Final = frozenset({"invalid_grant", "invalid_token"})
+CLIENT_IS_UNKNOWN: Final = frozenset({"invalid_client", "unauthorized_client"})
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one sign-in brought. It is kept in one piece, so nothing of two is ever mixed.
+
+    Args:
+        tokens: The tokens.
+        client: The client they were given to.
+        issuer: Who gave them. (A20, S3)
+        token_endpoint: Where they are refreshed: never at the server that they are for.
+        resource: Whom they are for.
+        scopes: What was asked for.
+        revocation_endpoint: Where they are revoked, if anywhere.
+        dpop_key: The key they are bound to, in PEM.
+        step_ups: How often more was asked for since somebody signed in. (A15)
+        attempt: Of the refresh token, the hash of the one that somebody began to redeem, and when.
+    """
+
+    tokens: Tokens
+    client: ClientCredentials
+    issuer: str
+    token_endpoint: str
+    resource: str | None
+    scopes: Scopes = ()
+    revocation_endpoint: str | None = None
+    dpop_key: str | None = field(default=None, repr=False)
+    step_ups: int = 0
+    attempt: tuple[str, float] | None = None
+
+    def is_good(self, now: float, rejected: str | None = None) -> bool:
+        """Whether its access token may be used: not over, and not the one that was turned down."""
+        tokens = self.tokens
+        over = tokens.expires_at is not None and tokens.expires_at - SKEW <= now
+        return not over and tokens.access_token != rejected
+
+
+class NoGrant(Exception):
+    """Nobody has signed in, or what he had is over: somebody has to sign in."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+Redeem = Callable[[Grant], Tokens]
+
+
+class TokenStorage:
+    """The grants of all users of a store. Thread-safe, and over processes.
+
+    Args:
+        store: Where.
+        clock: Tells the time, in seconds since the epoch.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._flights: SingleFlight[str, Grant] = SingleFlight()
+
+    def find(self, owner: str) -> Grant | None:
+        """Return what *owner* (a user at a server) has."""
+        entry = self._store.get(_key(owner))
+        return None if entry is None else _grant(entry.value)
+
+    def keep(self, owner: str, grant: Grant) -> None:
+        """Keep what a sign-in brought, in place of what was there."""
+        self._store.set(_key(owner), _json(grant), self._ttl(grant))
+
+    def forget(self, owner: str) -> bool:
+        """Forget what *owner* has, readable or not; whether there was something."""
+        return self._store.delete(_key(owner))
+
+    def fresh(
+        self,
+        owner: str,
+        redeem: Redeem,
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+        *,
+        rejected: str | None = None,
+    ) -> Grant:
+        """Return a grant whose access token may be used, refreshing it if need be.
+
+        Of many threads and processes one redeems a refresh token; the others wait and take what it
+        brought. Whoever dies in the midst of it loses the lock with its lease. The next one tries
+        the same refresh token again: it was redeemed or it was not, and the authorization server
+        knows. If it was, that server's ``invalid_grant`` says that somebody has to sign in.
+
+        Args:
+            owner: A user at a server.
+            redeem: Asks the authorization server.
+            deadline: Ends this caller's wait.
+            cancel: The same.
+            rejected: An access token that the server turned down.
+
+        Raises:
+            NoGrant: There is nothing to refresh, or it is over.
+            MCPSyncError: It could not be refreshed just now; the grant is kept.
+        """
+        grant = self.find(owner)
+        if grant is None:
+            raise NoGrant("nobody has signed in")
+        if grant.is_good(self._clock.time(), rejected):
+            return grant
+        if grant.tokens.refresh_token is None:
+            raise NoGrant("the token is over, and there is none to refresh it with")
+        return self._flights.do(
+            owner,
+            lambda: self._refresh(owner, redeem, deadline, cancel, rejected),
+            deadline=deadline,
+            cancel=cancel,
+        )
+
+    def _refresh(
+        self,
+        owner: str,
+        redeem: Redeem,
+        deadline: Deadline,
+        cancel: Cancellation | None,
+        rejected: str | None,
+    ) -> Grant:
+        name = f"{_key(owner)}:refresh"
+        with hold(self._store, name, lease=LEASE, deadline=deadline, cancel=cancel):
+            entry = self._store.get(_key(owner))
+            if entry is None:
+                raise NoGrant("the sign-in was revoked")
+            grant = _grant(entry.value)
+            if grant.is_good(self._clock.time(), rejected):
+                return grant  # somebody else was faster
+            if grant.tokens.refresh_token is None:
+                raise NoGrant("the token is over, and there is none to refresh it with")
+            entry = self._note(owner, grant, entry)
+            try:
+                tokens = redeem(grant)
+            except OAuthError as error:
+                return self._turned_down(owner, entry, error)
+            return self._put(owner, replace(grant, tokens=_merged(grant.tokens, tokens)), entry)
+
+    def _note(self, owner: str, grant: Grant, entry: Entry) -> Entry:
+        """Write down that its refresh token is about to be redeemed."""
+        attempt = _hash(grant.tokens.refresh_token or ""), self._clock.time()
+        if grant.attempt is not None and grant.attempt[0] == attempt[0]:
+            logger.warning("a refresh was begun before and not ended; trying the same token again")
+        noted = replace(grant, attempt=attempt)
+        version = self._store.compare_and_set(
+            _key(owner), entry.version, _json(noted), self._ttl(noted)
+        )
+        if version is None:
+            raise OAuthError(
+                "the tokens changed while they were refreshed.", error="conflict", retryable=True
+            )
+        return Entry(_json(noted), version)
+
+    def _turned_down(self, owner: str, entry: Entry, error: OAuthError) -> Grant:
+        if error.error not in GRANT_IS_OVER | CLIENT_IS_UNKNOWN:
+            raise error
+        self._store.delete(_key(owner), entry.version)
+        now = self.find(owner)
+        if now is not None and now.is_good(self._clock.time()):
+            return now  # somebody signed in meanwhile
+        raise NoGrant(f"the authorization server says {error.error}") from error
+
+    def _put(self, owner: str, grant: Grant, entry: Entry) -> Grant:
+        done = replace(grant, attempt=None)
+        if self._store.compare_and_set(_key(owner), entry.version, _json(done), self._ttl(done)):
+            return done
+        now = self.find(owner)
+        if now is None:
+            raise NoGrant("the sign-in was revoked")
+        return now  # a sign-in, or whoever took the lock when our lease was over
+
+    def _ttl(self, grant: Grant) -> float | None:
+        if grant.tokens.refresh_token is not None or grant.tokens.expires_at is None:
+            return REFRESH_TTL
+        return max(1.0, grant.tokens.expires_at - self._clock.time())
+
+
+def _merged(old: Tokens, new: Tokens) -> Tokens:
+    """Return new tokens; the old refresh token stays if there is no new one. [seed 3.5]"""
+    return replace(
+        new,
+        refresh_token=new.refresh_token or old.refresh_token,
+        scopes=new.scopes or old.scopes,
+        id_token=new.id_token or old.id_token,
+    )
+
+
+def _key(owner: str) -> str:
+    return f"oauth:grant:{_hash(owner)}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _json(grant: Grant) -> bytes:
+    return json.dumps(asdict(grant)).encode()
+
+
+def _grant(value: bytes) -> Grant:
+    found: dict[str, Any] = json.loads(value)
+    found["tokens"] = Tokens(**{**found["tokens"], "scopes": tuple(found["tokens"]["scopes"])})
+    found["client"] = ClientCredentials(**found["client"])
+    found["scopes"] = tuple(found["scopes"])
+    found["attempt"] = tuple(found["attempt"]) if found["attempt"] else None
+    return Grant(**found)
