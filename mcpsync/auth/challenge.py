@@ -47,9 +47,7 @@ def challenges_in(header: str | None) -> list[Challenge]:
         scheme = _SCHEME.match(text, at)
         if scheme is not None and parameter is None:
             found.append((scheme[1].lower(), {}))
-            at = scheme.end()
-            if _PARAMETER.match(text, at) is None:
-                at = _end(_TOKEN68.match(text, at), at)
+            at = _end(_TOKEN68.match(text, scheme.end()), scheme.end())
             continue
         at = _end(re.compile(r"[^,]*").match(text, at), at) + 1
     return [Challenge(scheme, parameters) for scheme, parameters in found]
