@@ -122,7 +122,12 @@ class WebSocketConnection:
         watch = Watch(cancel, self._exchange.abort)
         try:
             self._wire = self._shaken(settings, subprotocol)
-        except (OSError, ValueError, self._library.WebSocketException) as error:
+        except (
+            OSError,
+            ValueError,
+            ConnectionLost,  # while the handshake was sent: perhaps we ended it ourselves
+            self._library.WebSocketException,
+        ) as error:
             self._exchange.cut()
             raise self._explained(error) from error
         finally:
@@ -151,7 +156,7 @@ class WebSocketConnection:
         return wire
 
     def _explained(self, error: BaseException) -> MCPSyncError:
-        if isinstance(error, MCPSyncError):
+        if isinstance(error, MCPSyncError) and self._exchange.aborted_by is None:
             return error
         failure = getattr(self, "_wire", None) and self._wire.failure
         if failure:

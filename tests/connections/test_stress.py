@@ -370,10 +370,8 @@ def test_promises_are_kept_whatever_happens(
     era: str, seed: int, goodbyes_lost: Callable[[], int]
 ) -> None:
     world = run(era, seed, goodbyes_lost, breaker=LENIENT)
-    returned = sum(1 for _, error in world.outcomes if error is None)
-    assert returned > len(world.outcomes) / 10, Counter(
-        type(error).__name__ for _, error in world.outcomes
-    )
+    outcomes = Counter(type(error).__name__ for _, error in world.outcomes)
+    assert outcomes["NoneType"], f"no call came through, so little was tried: {outcomes}"
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])

@@ -28,6 +28,7 @@ from mcpsync import (
     ResponseTooLarge,
 )
 from mcpsync.config import WebSocketServerConfig, fingerprint, parse_server
+from mcpsync.http import websocket
 from support.guards import library_threads
 from support.processes import free_port, wait_until
 from transports.door import BUDGET, LONG, SOON, within
@@ -167,6 +168,20 @@ def test_connecting_is_cancelled(serve):
         with within(0, SOON):
             cancel.cancel()
             assert isinstance(waiting.exception(SOON), RequestCancelled)
+
+
+def test_connecting_is_cancelled_before_the_handshake_has_left(serve, monkeypatch):
+    cancel, write = Cancellation(), websocket._Wire.write
+
+    def too_late(wire, *args, **options):
+        cancel.cancel("the user has left")
+        return write(wire, *args, **options)
+
+    monkeypatch.setattr(websocket._Wire, "write", too_late)
+    with Client(ws(serve(silent)), timeout=LONG) as client:
+        with pytest.raises(RequestCancelled, match="the user has left") as caught:
+            add(client, cancel=cancel)
+        assert not caught.value.maybe_executed
 
 
 def test_where_nobody_listens_there_is_no_connection():
