@@ -177,6 +177,15 @@ class FlowStateManager:
         self._store.delete(_state_key(_flow(entry.value).state))
         return self._store.delete(_flow_key(flow_id), entry.version)
 
+    def wait_for_url(
+        self, flow_id: str, url: str, deadline: Deadline, cancel: Cancellation | None = None
+    ) -> None:
+        """Wait for the sign-in that *url* was shown for; see :meth:`wait`."""
+        flow = self.find(flow_id)
+        if flow is None or flow.url != url:
+            raise OAuthError("the sign-in was cancelled.", error="flow_cancelled")
+        self.wait(flow, deadline, cancel)
+
     def wait(self, flow: Flow, deadline: Deadline, cancel: Cancellation | None = None) -> None:
         """Wait until somebody, in whatever process, has completed a sign-in.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote_plus
 
 from .._runtime.cancel import Cancellation
@@ -65,8 +65,14 @@ class ClientKey:
     key_id: str | None = None
 
 
-Proof = Callable[[str, str], Mapping[str, str]]
-"""Returns the headers that prove possession of a key, for a method and a URL (DPoP)."""
+class Prover(Protocol):
+    """Proves possession of a key: :class:`~mcpsync.auth.dpop.DPoPKey`."""
+
+    def proof(self, method: str, url: str, token: str | None = None) -> dict[str, str]:
+        """Return the header of one request."""
+
+    def note(self, url: str, headers: Mapping[str, str]) -> bool:
+        """Take note of an answer; whether it brought a new nonce."""
 
 
 class TokenEndpoint:
@@ -77,8 +83,7 @@ class TokenEndpoint:
         fetcher: How it is reached.
         clock: Tells the time.
         key: For clients that authenticate by ``private_key_jwt``.
-        prove: Adds a DPoP proof to each request.
-        noticed: Told of each answer's headers: a nonce for the next proof may be in them.
+        dpop: The key that tokens are to be bound to.
     """
 
     def __init__(
@@ -88,8 +93,7 @@ class TokenEndpoint:
         clock: Clock,
         *,
         key: ClientKey | None = None,
-        prove: Proof | None = None,
-        noticed: Callable[[Mapping[str, str]], bool] | None = None,
+        dpop: Prover | None = None,
     ) -> None:
         if server.token_endpoint is None:
             raise OAuthError("the authorization server has no token endpoint.", error="no_endpoint")
@@ -99,8 +103,7 @@ class TokenEndpoint:
         self._fetcher = fetcher
         self._clock = clock
         self._key = key
-        self._prove = prove
-        self._noticed = noticed
+        self._dpop = dpop
 
     def grant(
         self,
@@ -126,12 +129,43 @@ class TokenEndpoint:
             TransportError: There was no answer; the server may have used the grant up.
         """
         answer = self._post(client, fields, deadline, cancel)
-        if answer.status in (400, 401) and self._noticed and self._noticed(answer.headers):
+        is_new = self._dpop is not None and self._dpop.note(self._url, answer.headers)
+        if is_new and answer.status in (400, 401):
             # A nonce is wanted, and the grant was not looked at. (RFC 9449, section 8)
             answer = self._post(client, fields, deadline, cancel)
         if answer.status != 200:
             raise refused(answer)
         return tokens_of(answer.json(), self._clock.time(), asked)
+
+    def exchange(
+        self,
+        client: ClientCredentials,
+        fields: Mapping[str, str],
+        kind: str,
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+    ) -> str:
+        """Ask for a token of another kind, which is not for a resource. (RFC 8693)
+
+        Args:
+            client: Who asks.
+            fields: ``grant_type`` and what goes with it.
+            kind: What ``issued_token_type`` has to be.
+            deadline: Bounds it.
+            cancel: Ends it.
+
+        Raises:
+            OAuthError: The server said no.
+            MessageInvalid: The answer is something else.
+        """
+        answer = self._post(client, fields, deadline, cancel)
+        if answer.status != 200:
+            raise refused(answer)
+        said = answer.json()
+        token = said.get("access_token")
+        if said.get("issued_token_type") != kind or not _is_token(token):
+            raise MessageInvalid("the authorization server gave another kind of token.")
+        return str(token)
 
     def _post(
         self,
@@ -141,8 +175,8 @@ class TokenEndpoint:
         cancel: Cancellation | None,
     ) -> Fetched:
         headers, shown = self.authentication(client)
-        if self._prove is not None:
-            headers |= self._prove("POST", self._url)
+        if self._dpop is not None:
+            headers |= self._dpop.proof("POST", self._url)
         return self._fetcher.post_form(
             self._url, {**fields, **shown}, deadline=deadline, cancel=cancel, headers=headers
         )
@@ -155,7 +189,7 @@ class TokenEndpoint:
             pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
             basic = base64.b64encode(pair.encode("ascii")).decode("ascii")
             return {"authorization": f"Basic {basic}"}, {}
-        shown = {"client_id": client.client_id}
+        shown = {"client_id": client.client_id} if client.client_id else {}
         if client.method == "client_secret_post":
             if client.client_secret is None:
                 raise ConfigurationError("client_secret_post needs a client secret.")

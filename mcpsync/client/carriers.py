@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, WebSocketServerConfig
 from ..errors import ConfigurationError
-from ..http import HttpEndpoint, HttpSettings, Limits
+from ..http import Authorizer, HttpEndpoint, HttpSettings, Limits
 from ..http.settings import Auth, Session
 from ..http.websocket import require_library
 from ..session.opening import Carrier
@@ -27,6 +27,7 @@ class HttpCarrier:
     def __init__(self, settings: HttpSettings, limits: Limits) -> None:
         self.origin: object | None = settings.origin
         self.place: object | None = settings.url
+        self.authorizer = _authorizer_of(settings)
         self._settings = settings
         self._limits = limits
 
@@ -66,6 +67,7 @@ class LegacyCarrier:
         make: Callable[[HttpSettings, Limits], LegacyTransport],
     ) -> None:
         self.origin: object | None = settings.origin
+        self.authorizer = _authorizer_of(settings)
         self._settings = settings
         self._limits = limits
         self._make = make
@@ -89,6 +91,7 @@ class StdioCarrier:
     legacy_only = False
     origin: object | None = None
     place: object | None = None
+    authorizer: Authorizer | None = None
 
     def __init__(self, config: StdioServerConfig, limits: Limits) -> None:
         self._config = config
@@ -138,6 +141,10 @@ def carrier_for(
     if config.type == "sse":
         return LegacyCarrier(settings, limits, _over_sse)
     return HttpCarrier(settings, limits)
+
+
+def _authorizer_of(settings: HttpSettings) -> Authorizer | None:
+    return settings.auth if isinstance(settings.auth, Authorizer) else None
 
 
 def _over_sse(settings: HttpSettings, limits: Limits) -> HttpSseTransport:

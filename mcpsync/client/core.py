@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from .._runtime.cancel import Cancellation, Watch
 from .._runtime.deadline import Deadline
@@ -13,6 +13,7 @@ from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child, notice_fork
 from .._runtime.locks import new_lock
 from ..errors import (
+    AuthorizationRequired,
     ConnectionClosed,
     ConnectionLost,
     ConnectTimeout,
@@ -34,6 +35,10 @@ from ..session.listening import Listener
 from ..session.opening import Opening, eras
 from ..transports.base import CallScope
 from .options import CLOSE_TIMEOUT
+
+T = TypeVar("T")
+
+MOST_SIGN_INS = 3  # that one call waits for: a step up may follow (A15)
 
 
 class SessionKeeper:
@@ -102,6 +107,12 @@ class SessionKeeper:
         session = self._session
         if session is not None and session.alive:
             return session
+        try:
+            return self._opened(call)
+        except AuthorizationRequired as required:
+            return self._after_sign_in(required, call, lambda: self._opened(call))
+
+    def _opened(self, call: Call) -> ClientSession:
         scope = call.scope
         try:
             return self._flight.do(
@@ -117,7 +128,38 @@ class SessionKeeper:
 
     def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         """Make a request over the session."""
-        session = self.session(call)
+        try:
+            return self._request_over(self.session(call), method, params, call)
+        except AuthorizationRequired as required:
+            return self._after_sign_in(
+                required,
+                call,
+                lambda: self._request_over(self.session(call), method, params, call),
+            )
+
+    def _after_sign_in(
+        self, required: AuthorizationRequired, call: Call, again: Callable[[], T]
+    ) -> T:
+        """Have the user sign in if that is possible here, and do it again; the 401 did nothing.
+
+        Outside of every flight and every exchange: whoever else waits for those is not kept, and
+        no time for connecting ends it.
+        """
+        authorizer, scope = self._opening.authorizer, call.scope
+        for _ in range(MOST_SIGN_INS):
+            if authorizer is None or required.authorization_url is None:
+                break
+            if not authorizer.sign_in(required, scope.deadline, scope.cancel):
+                break
+            try:
+                return again()
+            except AuthorizationRequired as once_more:
+                required = once_more
+        raise required
+
+    def _request_over(
+        self, session: ClientSession, method: str, params: Mapping[str, Any] | None, call: Call
+    ) -> dict[str, Any]:
         try:
             return self._request(session, method, params, call)
         except (ServerExited, ConnectionLost) as error:

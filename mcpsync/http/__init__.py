@@ -1,7 +1,7 @@
 """The one door to the network: nothing else imports ``requests`` or ``urllib3``."""
 
 from .adapter import reset_pools
-from .authorizing import Authorizer, Occasion
+from .authorizing import Authorizer, AuthorizerSource, Occasion
 from .endpoint import HttpEndpoint
 from .fetching import Fetched, Fetcher
 from .limits import Limits
@@ -10,6 +10,7 @@ from .settings import HttpSettings
 
 __all__ = [
     "Authorizer",
+    "AuthorizerSource",
     "Fetched",
     "Fetcher",
     "HttpEndpoint",

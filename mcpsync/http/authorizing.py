@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
+from ..errors import AuthorizationRequired
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
+    from requests import PreparedRequest, Session
 
 MOST_ANSWERS: Final = 4  # times that one request may be sent, however often it is turned down
 
@@ -29,6 +30,19 @@ class Occasion:
     deadline: Deadline
     cancel: Cancellation | None = None
     attempt: int = 0
+
+
+@runtime_checkable
+class AuthorizerSource(Protocol):
+    """What makes an authorizer once it is known for which server."""
+
+    def authorizer_for(self, url: str, session: Session | None) -> Authorizer:
+        """Return the authorizer for the server at *url*.
+
+        Args:
+            url: The server.
+            session: Where proxies and TLS settings for asking others come from.
+        """
 
 
 class Authorizer(ABC):
@@ -63,5 +77,21 @@ class Authorizer(ABC):
             AuthError: Somebody has to sign in, or must not do this.
         """
 
-    def note(self, headers: Mapping[str, str]) -> None:  # noqa: B027 - a hook
+    def sign_in(
+        self, required: AuthorizationRequired, deadline: Deadline, cancel: Cancellation | None
+    ) -> bool:
+        """Have the user sign in, as *required* says, and wait for it, if that is possible here.
+
+        Called by whoever has the time: outside of every exchange, so that no time for connecting
+        ends it.
+
+        Returns:
+            Whether to call again.
+
+        Raises:
+            MCPSyncError: It came to nothing.
+        """
+        return False
+
+    def note(self, url: str, headers: Mapping[str, str]) -> None:  # noqa: B027 - a hook
         """Look at the headers of an answer; the sort of hint that is good for the next request."""

@@ -196,7 +196,7 @@ class HttpEndpoint:
         auth = self._settings.auth
         if not isinstance(auth, Authorizer):
             return False
-        auth.note(response.headers)
+        auth.note(request.url or self._url, response.headers)
         if response.status not in (401, 403) or _has_authorization(extra_headers):
             return False
         if occasion.attempt + 1 >= MOST_ANSWERS:

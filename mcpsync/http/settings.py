@@ -18,10 +18,10 @@ from ..errors import ConfigurationError
 from ..security.redaction import safe_url
 from ..version import __version__
 from .adapter import AdapterKey, proxy_for
-from .authorizing import Authorizer
+from .authorizing import Authorizer, AuthorizerSource
 
 AuthCallable: TypeAlias = Callable[[PreparedRequest], PreparedRequest]
-Auth: TypeAlias = tuple[str, str] | AuthCallable | Authorizer | None
+Auth: TypeAlias = tuple[str, str] | AuthCallable | Authorizer | AuthorizerSource | None
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
@@ -106,7 +106,9 @@ class HttpSettings:
                 headers=fixed,
                 auth=_auth(
                     url,
-                    auth if auth is not None else source.auth,
+                    auth.authorizer_for(url, session)
+                    if isinstance(auth, AuthorizerSource)
+                    else (auth if auth is not None else source.auth),
                     look_up=source.trust_env and "authorization" not in fixed,
                 ),
                 key=AdapterKey(

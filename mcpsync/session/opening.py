@@ -20,6 +20,7 @@ from ..errors import (
     RequestTimeout,
     UnsupportedProtocolVersion,
 )
+from ..http import Authorizer
 from ..protocol import codec
 from ..protocol.negotiation import (
     LEGACY,
@@ -54,6 +55,9 @@ class Carrier(Protocol):
 
     silence_is_legacy: bool
     """Whether no answer to the probe means legacy (stdio) or trouble (HTTP)."""
+
+    authorizer: Authorizer | None
+    """What may have the user sign in, if there is such a thing."""
 
     legacy_only: bool
     """Whether what carries the messages is of the legacy era, so that nothing is asked."""
@@ -128,6 +132,7 @@ class Opening:
                 f"mode= is {mode!r}, which is not spoken over HTTP+SSE or WebSocket."
             )
         self._carrier = carrier
+        self.authorizer = carrier.authorizer
         self.callbacks = callbacks
         self._mode = mode
         self._ids = itertools.count(1)

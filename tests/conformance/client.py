@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import auth_client
+
 import mcpsync
 
 FIRST_MODERN = "2026-07-28"
@@ -138,7 +140,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: client.py URL, with MCP_CONFORMANCE_SCENARIO set", file=sys.stderr)
         return 2
-    handler = HANDLERS.get(name)
+    if name.startswith(auth_client.PREFIX):
+        handler: Handler | None = lambda client, _: auth_client.use(client, name)  # noqa: E731
+    else:
+        handler = HANDLERS.get(name)
     if handler is None:
         known = ", ".join(sorted(HANDLERS))
         print(f"unknown scenario {name!r}; this client plays {known}", file=sys.stderr)
@@ -148,6 +153,7 @@ def main(arguments: list[str]) -> int:
     with mcpsync.Client(
         arguments[0],
         mode=mode_for(version),
+        auth=auth_client.auth_for(name, context) if name.startswith(auth_client.PREFIX) else None,
         timeout=TIMEOUT,
         elicitation_callback=mcpsync.accept_defaults,
         sampling_callback=mcpsync.answer_later,

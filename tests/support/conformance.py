@@ -68,6 +68,37 @@ REQUIRED = [
 ]
 
 
+# Of authorization: at both wires what is of both, the extensions once.
+_BOTH_WIRES = """
+    metadata-default metadata-var1 metadata-var2 metadata-var3 basic-cimd
+    scope-from-www-authenticate scope-from-scopes-supported scope-omitted-when-undefined
+    scope-step-up scope-retry-limit pre-registration
+    token-endpoint-auth-basic token-endpoint-auth-post token-endpoint-auth-none
+"""
+_MODERN = """
+    resource-mismatch offline-access-scope offline-access-not-supported
+    authorization-server-migration metadata-issuer-mismatch
+    iss-supported iss-not-advertised iss-supported-missing iss-wrong-issuer iss-unexpected
+    iss-normalized
+"""
+_FIRST = "2025-03-26-oauth-metadata-backcompat 2025-03-26-oauth-endpoint-fallback"
+_EXTENSIONS = """
+    client-credentials-jwt client-credentials-basic enterprise-managed-authorization
+    dpop dpop-nonce wif-jwt-bearer
+"""
+REQUIRED += [
+    Run(f"auth/{name}", version)
+    for names, versions in (
+        (_BOTH_WIRES, ("2025-11-25", "2026-07-28")),
+        (_MODERN, ("2026-07-28",)),
+        (_FIRST, ("2025-03-26",)),
+        (_EXTENSIONS, (None,)),
+    )
+    for name in names.split()
+    for version in versions
+]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What came of one run."""

@@ -1,0 +1,327 @@
+"""One user's sign-in at one server: begun, completed and revoked. (Seed 3.2, 3.3, 3.7)"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from .._runtime.cancel import Cancellation
+from .._runtime.clock import Clock, SystemClock
+from .._runtime.deadline import Deadline
+from ..errors import MCPSyncError, OAuthError
+from ..http import Fetcher
+from ..stores import Store
+from .challenge import Demand
+from .clients import ClientCredentials
+from .codes import (
+    Returned,
+    Verifier,
+    authorization_url,
+    check_issuer,
+    check_pkce,
+    code_of,
+    new_state,
+)
+from .discovery import Discovered, Discovery
+from .dpop import DPoPKey
+from .flows import Flow, FlowStateManager, FlowStatus
+from .metadata import ServerMetadata, covers
+from .options import OAuthOptions
+from .registering import Registrar
+from .scopes import Scopes, scopes_to_ask_for
+from .token_endpoint import TokenEndpoint
+from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage
+
+logger = logging.getLogger(__name__)
+
+
+class Ceremony:
+    """Begins and completes the sign-in of one user at one server. Thread-safe.
+
+    Whoever completes it may be another process than the one that began it: all that is needed is in
+    the store.
+
+    Args:
+        server_url: The server.
+        owner: Whose sign-in, at which server: the same in every process.
+        options: What the operator says.
+        store: Where everything is kept.
+        fetcher: How those are reached whom the server names.
+        clock: Tells the time.
+        facts: Kept with each flow, for whoever completes it.
+    """
+
+    def __init__(
+        self,
+        server_url: str,
+        owner: str,
+        options: OAuthOptions,
+        *,
+        store: Store,
+        fetcher: Fetcher,
+        clock: Clock | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.owner = owner
+        self.clock = clock or SystemClock()
+        self.storage = TokenStorage(store, self.clock)
+        self.flows = FlowStateManager(store, self.clock)
+        self._server_url = server_url
+        self._options = options
+        self._fetcher = fetcher
+        self._discovery = Discovery(fetcher)
+        self._facts = dict(facts or {})
+        self._registrar = Registrar(
+            store,
+            fetcher,
+            self.clock,
+            redirect_uri=options.redirect_uri,
+            configured=options.client(),
+            document=options.document,
+            client_name=options.client_name,
+            method=options.token_endpoint_auth_method,
+        )
+
+    def begin(
+        self,
+        deadline: Deadline,
+        cancel: Cancellation | None = None,
+        *,
+        demand: Demand | None = None,
+        asked: Scopes = (),
+        step_ups: int = 0,
+    ) -> Flow:
+        """Return the sign-in that is under way, or begin one.
+
+        Args:
+            deadline: Bounds finding out who issues tokens, and registering there.
+            cancel: Ends it.
+            demand: What the server's challenge asks for.
+            asked: What was asked for before, and is asked for again.
+            step_ups: How often more was asked for.
+
+        Raises:
+            MCPSyncError: It cannot be begun.
+        """
+        demand = demand or Demand()
+        there = self.flows.find(self.owner)
+        enough = there is not None and {*demand.scope, *asked} <= {*there.facts["scopes"]}
+        if there is not None and enough and self.flows.is_fresh(there):
+            return there
+        found = self._found(demand, deadline, cancel)
+        check_pkce(found.server, insist=self._options.require_pkce)
+        scopes = scopes_to_ask_for(
+            demand.scope, self._options.scopes, found.resource, found.server, asked
+        )
+        client = self._registrar.client_at(found.server, deadline, cancel, scopes)
+        return self.flows.begin(
+            self.owner,
+            lambda: self._made(found, client, scopes, step_ups),
+            anew=there is not None,
+        )
+
+    def _made(
+        self, found: Discovered, client: ClientCredentials, scopes: Scopes, step_ups: int
+    ) -> Flow:
+        options, verifier, state = self._options, Verifier.new(), new_state()
+        audience = found.audience if options.send_resource else None
+        server = found.server
+        return Flow(
+            flow_id=self.owner,
+            url=authorization_url(
+                server,
+                client_id=client.client_id,
+                redirect_uri=options.redirect_uri,
+                state=state,
+                challenge=verifier.challenge,
+                scopes=scopes,
+                resource=audience,
+                more=options.parameters,
+            ),
+            state=state,
+            verifier=verifier.secret,
+            created_at=self.clock.time(),
+            facts={
+                **self._facts,
+                "issuer": server.issuer,
+                "says_iss": server.authorization_response_iss_parameter_supported,
+                "token_endpoint": server.token_endpoint,
+                "revocation_endpoint": server.revocation_endpoint,
+                "client": asdict(client),
+                "redirect_uri": options.redirect_uri,
+                "audience": audience,
+                "resource": found.resource.resource if found.resource is not None else None,
+                "scopes": list(scopes),
+                "step_ups": step_ups,
+                "dpop_key": DPoPKey(self.clock).pem if self._binds(found) else None,
+            },
+        )
+
+    def _binds(self, found: Discovered) -> bool:
+        """Whether tokens are to be bound to a key: as configured, or as the server needs it."""
+        if self._options.dpop is not None:
+            return self._options.dpop
+        return found.resource is not None and found.resource.dpop_bound_access_tokens_required
+
+    def _found(self, demand: Demand, deadline: Deadline, cancel: Cancellation | None) -> Discovered:
+        options = self._options
+        if options.authorization_url and options.token_url and options.client_id:
+            server = ServerMetadata(
+                issuer=options.issuer or self._server_url,
+                authorization_endpoint=options.authorization_url,
+                token_endpoint=options.token_url,
+                revocation_endpoint=options.revocation_url,
+                code_challenge_methods_supported=("S256",),
+            )
+            return Discovered(server, None, None)
+        return self._discovery.find(
+            self._server_url,
+            deadline,
+            cancel,
+            hint=demand.resource_metadata,
+            issuer=options.issuer,
+        )
+
+    def complete(
+        self, returned: Returned, deadline: Deadline, cancel: Cancellation | None = None
+    ) -> Grant | None:
+        """Redeem what the user came back with. Doing it twice is harmless. (A9, A10, A11)
+
+        Returns:
+            What it brought; None if it was done before.
+
+        Raises:
+            OAuthError: The state is unknown, the answer is another server's, or it is a refusal.
+            MCPSyncError: The token could not be had; the user has to sign in again.
+        """
+        flow = self.flows.find_by_state(returned.state or "")
+        if flow is None or flow.flow_id != self.owner:
+            raise state_unknown()
+        check_issuer(flow.facts["says_iss"], flow.facts["issuer"], returned.iss)
+        try:
+            code = code_of(returned)
+        except OAuthError as error:
+            if flow.status is FlowStatus.PENDING:
+                self.flows.fail(flow, error.error)
+            raise
+        taken = self.flows.redeem(flow, code)
+        if taken is None:
+            return None
+        try:
+            grant = self._redeemed(taken, code, deadline, cancel)
+        except MCPSyncError as error:
+            self.flows.fail(taken, getattr(error, "error", None) or type(error).__name__)
+            raise
+        self.storage.keep(self.owner, grant)
+        self.flows.complete(taken)
+        return grant
+
+    def _redeemed(
+        self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
+    ) -> Grant:
+        facts = flow.facts
+        if facts["resource"] is not None and not covers(facts["resource"], self._server_url):
+            raise OAuthError(
+                "the server was configured anew meanwhile; sign in again.",
+                error="resource_mismatch",
+            )
+        client = ClientCredentials(**facts["client"])
+        fields = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": facts["redirect_uri"],
+            "code_verifier": flow.verifier,
+        }
+        if facts["audience"] is not None:
+            fields["resource"] = facts["audience"]
+        asked = tuple(facts["scopes"])
+        pem = facts["dpop_key"]
+        key = None if pem is None else DPoPKey(self.clock, pem)
+        endpoint = self.endpoint(facts["issuer"], facts["token_endpoint"], key)
+        try:
+            tokens = endpoint.grant(client, fields, deadline, cancel, asked=asked)
+        except OAuthError as error:
+            self.note_refusal(client, error)
+            raise
+        return Grant(
+            tokens=tokens,
+            client=client,
+            issuer=facts["issuer"],
+            token_endpoint=facts["token_endpoint"],
+            resource=facts["audience"],
+            scopes=tuple(dict.fromkeys([*asked, *tokens.scopes])),
+            revocation_endpoint=facts["revocation_endpoint"],
+            step_ups=facts["step_ups"],
+            dpop_key=pem,
+        )
+
+    def endpoint(
+        self, issuer: str, token_endpoint: str, key: DPoPKey | None = None
+    ) -> TokenEndpoint:
+        """Return the token endpoint of an authorization server."""
+        server = ServerMetadata(issuer=issuer, token_endpoint=token_endpoint)
+        return TokenEndpoint(
+            server, self._fetcher, self.clock, key=self._options.client_key, dpop=key
+        )
+
+    def note_refusal(self, client: ClientCredentials, error: OAuthError) -> None:
+        """Forget a registration that the authorization server does not know any more."""
+        if error.error in CLIENT_IS_UNKNOWN:
+            self._registrar.forget(client)
+
+    def revoke(self, deadline: Deadline, cancel: Cancellation | None = None) -> bool:
+        """Forget the user's tokens and sign-ins, and have them revoked where that is possible.
+
+        What is kept here is gone in every case, whatever the authorization server says. (RFC 7009)
+
+        Returns:
+            Whether that server has revoked them, too.
+
+        Raises:
+            StoreError: They could not be forgotten.
+        """
+        grant: Grant | None = None
+        try:
+            grant = self.storage.find(self.owner)
+        except MCPSyncError as error:  # unreadable, perhaps: it goes all the same
+            logger.warning("what is revoked cannot be read: %s", error)
+        self.storage.forget(self.owner)
+        try:
+            self.flows.forget(self.owner)
+        except MCPSyncError as error:
+            logger.warning("a sign-in that was under way cannot be read: %s", error)
+        if grant is None or grant.revocation_endpoint is None:
+            return False
+        return self._revoked_there(grant, grant.revocation_endpoint, deadline, cancel)
+
+    def _revoked_there(
+        self, grant: Grant, endpoint: str, deadline: Deadline, cancel: Cancellation | None
+    ) -> bool:
+        told = self.endpoint(grant.issuer, grant.token_endpoint).authentication(grant.client)
+        done = True
+        for hint, token in (
+            ("refresh_token", grant.tokens.refresh_token),
+            ("access_token", grant.tokens.access_token),
+        ):
+            if token is None:
+                continue
+            fields = {"token": token, "token_type_hint": hint, **told[1]}
+            try:
+                answer = self._fetcher.post_form(
+                    endpoint, fields, deadline=deadline, cancel=cancel, headers=told[0]
+                )
+            except MCPSyncError as error:
+                logger.warning("a token was not revoked at its server: %s", error)
+                done = False
+            else:
+                done = done and answer.status == 200
+        return done
+
+
+def state_unknown() -> OAuthError:
+    """Make the error for a ``state`` that nobody gave out, or that is long over."""
+    return OAuthError(
+        "nobody began a sign-in with this state, or too long ago.", error="state_unknown"
+    )

@@ -1,0 +1,100 @@
+"""Tokens that only the holder of a key can use. (RFC 9449, SEP-1932)"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from .._runtime.clock import Clock
+from ..errors import ConfigurationError
+from .token_endpoint import ClientKey, signed
+
+ALGORITHM: Final = "ES256"
+MAX_NONCE: Final = 1024  # characters
+MOST_NONCES: Final = 64  # servers whose nonces are kept; the oldest goes first
+
+
+class DPoPKey:
+    """A private key, and proofs that we have it. Thread-safe.
+
+    Args:
+        pem: The key, as :attr:`pem` gave it; a new one by default.
+        clock: Tells the time.
+
+    Raises:
+        ConfigurationError: It is no such key, or ``cryptography`` and PyJWT are missing.
+    """
+
+    def __init__(self, clock: Clock, pem: str | None = None) -> None:
+        try:
+            from cryptography.hazmat.primitives import serialization
+            from cryptography.hazmat.primitives.asymmetric import ec
+            from jwt.algorithms import ECAlgorithm
+        except ImportError as error:
+            raise ConfigurationError(
+                "DPoP needs cryptography and PyJWT: pip install 'mcpsync[crypto]'."
+            ) from error
+        if pem is None:
+            key = ec.generate_private_key(ec.SECP256R1())
+        else:
+            loaded = serialization.load_pem_private_key(pem.encode(), None)
+            if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+                raise ConfigurationError("a DPoP key is one of P-256.")
+            key = loaded
+        self.pem = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode("ascii")
+        self._clock = clock
+        self._public: dict[str, Any] = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        self._nonces: dict[str, str] = {}  # by origin; only put into and copied, each in one step
+
+    def proof(self, method: str, url: str, token: str | None = None) -> dict[str, str]:
+        """Return the header that proves possession, for one request. Each is a new one.
+
+        Args:
+            method: Of HTTP.
+            url: Where the request goes; its query is no part of it.
+            token: The access token that goes along, if one does.
+        """
+        parts = urlsplit(url)
+        claims: dict[str, Any] = {
+            "jti": secrets.token_urlsafe(16),
+            "htm": method,
+            "htu": urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+            "iat": int(self._clock.time()),
+        }
+        nonce = self._nonces.get(_origin(url))
+        if nonce is not None:
+            claims["nonce"] = nonce
+        if token is not None:
+            digest = hashlib.sha256(token.encode("ascii")).digest()
+            claims["ath"] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+        head = {"typ": "dpop+jwt", "jwk": self._public}
+        return {"DPoP": signed(claims, ClientKey(self.pem, ALGORITHM), head)}
+
+    def note(self, url: str, headers: Mapping[str, str]) -> bool:
+        """Keep the nonce of an answer for the next proof; whether it is a new one."""
+        nonce = headers.get("dpop-nonce")
+        if not nonce or len(nonce) > MAX_NONCE or not nonce.isascii() or not nonce.isprintable():
+            return False
+        origin = _origin(url)
+        if self._nonces.get(origin) == nonce:
+            return False
+        self._nonces[origin] = nonce
+        while len(self._nonces) > MOST_NONCES:
+            self._nonces.pop(next(iter(list(self._nonces))), None)
+        return True
+
+    def __repr__(self) -> str:
+        return "DPoPKey(…)"
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,164 @@
+"""Signing in where the program can wait for its user: on a desktop, on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias, Unpack
+from urllib.parse import parse_qs, urlsplit
+
+from .._runtime.cancel import Cancellation
+from .._runtime.clock import Clock
+from .._runtime.deadline import Deadline
+from ..errors import AuthorizationRequired, ConfigurationError
+from ..http import Authorizer, Fetcher
+from ..http.settings import origin_of
+from ..security.addresses import Reach, is_loopback
+from ..stores import MemoryStore, Store
+from .ceremony import Ceremony
+from .codes import Returned
+from .options import OAuthKeywords, OAuthOptions
+from .signing_in import SignIn
+
+if TYPE_CHECKING:
+    from requests import Session
+
+RedirectHandler: TypeAlias = Callable[[str], None]
+Answer: TypeAlias = "Returned | tuple[str | None, ...] | str"
+CallbackHandler: TypeAlias = Callable[[], Answer]
+
+
+class OAuth:
+    """Signs a user in when a server asks for it, and keeps his tokens. Thread-safe.
+
+    Give it to :class:`~mcpsync.Client` as ``auth=``. The call that is turned down shows the user
+    where to go, waits for him within its ``timeout``, and is made again. Without *redirect_handler*
+    it raises ``AuthorizationRequired``, and :meth:`complete` goes on.
+
+    Args:
+        redirect_uri: Where the user comes back to.
+        redirect_handler: Called with the URL to show to him.
+        callback_handler: Called next; waits for what he comes back with, and returns it: the URL
+            he came to, or ``(code, state)``, or ``(code, state, iss)``. Without it, somebody else
+            is waited for who calls :meth:`complete`, in whatever process has the store.
+        store: Where tokens are kept; in memory by default.
+        owner: Whose tokens, if the store has those of several.
+        clock: Tells the time.
+        options: See :class:`OAuthOptions`.
+    """
+
+    def __init__(
+        self,
+        redirect_uri: str,
+        *,
+        redirect_handler: RedirectHandler | None = None,
+        callback_handler: CallbackHandler | None = None,
+        store: Store | None = None,
+        owner: str = "me",
+        clock: Clock | None = None,
+        **options: Unpack[OAuthKeywords],
+    ) -> None:
+        self._options = OAuthOptions(redirect_uri, **options)
+        self._redirect_handler = redirect_handler
+        self._callback_handler = callback_handler
+        self._store = store if store is not None else MemoryStore()
+        self._owner = owner
+        self._clock = clock
+
+    def authorizer_for(self, url: str, session: Session | None) -> Authorizer:
+        """Return what adds the user's token to requests to the server at *url*."""
+        return InteractiveSignIn(
+            self.ceremony(url, session), self._redirect_handler, self._callback_handler
+        )
+
+    def ceremony(self, url: str, session: Session | None = None) -> Ceremony:
+        """Return the user's sign-in at the server at *url*."""
+        return Ceremony(
+            url,
+            f"{self._owner}:{_server(url)}",
+            self._options,
+            store=self._store,
+            fetcher=Fetcher(
+                session=session, reach=reach_beside(url), headers=self._options.headers
+            ),
+            clock=self._clock,
+        )
+
+    def complete(
+        self,
+        url: str,
+        answer: Answer,
+        *,
+        timeout: float = 30.0,
+        cancel: Cancellation | None = None,
+    ) -> None:
+        """Complete a sign-in at the server at *url*, with what the user came back with.
+
+        Raises:
+            OAuthError: It is not what was waited for, or the authorization server said no.
+            MCPSyncError: The token could not be had.
+        """
+        self.ceremony(url).complete(returned_in(answer), Deadline(timeout), cancel)
+
+    def __repr__(self) -> str:
+        return "OAuth(…)"
+
+
+class InteractiveSignIn(SignIn):
+    """A sign-in whose user is there."""
+
+    def __init__(
+        self,
+        ceremony: Ceremony,
+        redirect_handler: RedirectHandler | None,
+        callback_handler: CallbackHandler | None,
+    ) -> None:
+        super().__init__(ceremony)
+        self._redirect_handler = redirect_handler
+        self._callback_handler = callback_handler
+
+    def sign_in(
+        self, required: AuthorizationRequired, deadline: Deadline, cancel: Cancellation | None
+    ) -> bool:
+        """Show the user where to go, and wait until he has signed in."""
+        if self._redirect_handler is None or required.authorization_url is None:
+            return False
+        self._redirect_handler(required.authorization_url)
+        if self._callback_handler is None:
+            self.wait(required, deadline, cancel)
+            return True
+        answer = returned_in(self._callback_handler())
+        self.ceremony.complete(answer, deadline, cancel)
+        self.look_again()
+        return True
+
+
+def returned_in(answer: Answer) -> Returned:
+    """Return what an authorization server sent the user back with.
+
+    Args:
+        answer: The URL he came to, or its query; or ``(code, state)`` or ``(code, state, iss)``.
+    """
+    if isinstance(answer, Returned):
+        return answer
+    if isinstance(answer, str):
+        query = urlsplit(answer).query if "://" in answer else answer.lstrip("?")
+        found = parse_qs(query, keep_blank_values=True, max_num_fields=50)
+        # RFC 6749 section 3.1: no parameter comes twice
+        once = {name: values[0] for name, values in found.items() if len(values) == 1}
+        return Returned(once.get("state"), once.get("code"), once.get("iss"), once.get("error"))
+    if isinstance(answer, tuple) and len(answer) in (2, 3):
+        code, state, *rest = answer
+        return Returned(state, code, rest[0] if rest else None)
+    raise ConfigurationError(
+        "a callback_handler returns the URL that the user came to, or (code, state, iss)."
+    )
+
+
+def reach_beside(url: str) -> Reach:
+    """Return where those may be whom the server at *url* names: on this machine if it is there."""
+    return "loopback" if is_loopback(origin_of(url)[1]) else "public"
+
+
+def _server(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
