@@ -180,21 +180,27 @@ class ResponseCache:
         self, config: CacheConfig, public: AnswerStore | None = None, where: str = ""
     ) -> None:
         self._config = config
-        self._own = AnswerStore(config)
+        self._own: AnswerStore | None = None  # from the first answer, or drop, on
         self._public = public
         self._where = where
 
     def look_up(self, method: str, about: str | None) -> Any:
         """Return a copy of the answer that is kept and still good, or None."""
-        content = self._own.get(_Key("", method, about))
+        own = self._own
+        content = None if own is None else own.get(_Key("", method, about))
         if content is None and self._public is not None:
             content = self._public.get(_Key(self._where, method, about))
         return None if content is None else pickle.loads(content)  # noqa: S301 - our own, see keep
 
     def ask(self, method: str, about: str | None) -> Asked:
         """Take note, before the server is asked, of what was dropped so far."""
-        public = 0 if self._public is None else self._public.drops_of(method)
-        return Asked(method, about, self._own.drops_of(method), public)
+        own, public = self._own, self._public
+        return Asked(
+            method,
+            about,
+            0 if own is None else own.drops_of(method),
+            0 if public is None else public.drops_of(method),
+        )
 
     def keep(self, asked: Asked, answer: BaseModel, *, is_modern: bool) -> None:
         """Keep an answer if, and where, it may be kept; what was kept before it goes.
@@ -211,8 +217,10 @@ class ResponseCache:
             is_public = getattr(answer, "cache_scope", None) == "public"
         shared = self._public is not None and is_public
         content = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL) if ttl_ms > 0 else b""
-        own = _Key("", asked.method, asked.about)
-        self._own.put(own, b"" if shared else content, ttl_ms, asked.drops)
+        mine = b"" if shared else content
+        if mine or self._own is not None:
+            key = _Key("", asked.method, asked.about)
+            self._store().put(key, mine, ttl_ms, asked.drops)
         if self._public is not None:
             key = _Key(self._where, asked.method, asked.about)
             self._public.put(key, content if shared else b"", ttl_ms, asked.public_drops)
@@ -225,10 +233,17 @@ class ResponseCache:
                 return True
             return about.startswith(key.about.rstrip("/") + "/")
 
-        self._own.drop(method, matches)
+        self._store().drop(method, matches)
         if self._public is not None:
             where = self._where
             self._public.drop(method, lambda key: key.where == where and matches(key))
+
+    def _store(self) -> AnswerStore:
+        """Return this client's own store. A drop makes it, too: an answer may be on its way."""
+        own = self._own
+        if own is None:  # one step, so that two threads get the same
+            own = self._own = vars(self).setdefault("_made", AnswerStore(self._config))
+        return own
 
     def drop_all(self) -> None:
         """Forget the answers to every method of which a server tells when they change."""

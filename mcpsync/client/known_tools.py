@@ -56,7 +56,7 @@ class KnownTools:
         self._tools: dict[str, KnownTool] = {}
         self._bytes = 0
         self._told = _NOTHING
-        after_fork_in_child(self._forget)
+        self._is_used = False
 
     def get(self, name: str) -> KnownTool | None:
         """Return what is known of a tool; None if that is nothing."""
@@ -88,6 +88,9 @@ class KnownTools:
             learned[tool.name] = KnownTool(mirroring.parameters, output) if heeded else None
         if faults:
             page.tools = kept
+        if not self._is_used and (faults or any(learned.values())):
+            self._is_used = True
+            after_fork_in_child(self._forget)  # twice does no harm
         if self._tools or any(learned.values()):
             self._keep(learned, is_whole)
         if faults:
