@@ -15,6 +15,7 @@ from ._runtime.clock import Clock, SystemClock
 from ._runtime.deadline import Deadline
 from ._runtime.fork import after_fork_in_child
 from ._runtime.locks import new_lock
+from .auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from .client.making import ClientOptions
 from .client.options import (
     CLOSE_TIMEOUT,
@@ -33,6 +34,7 @@ from .connections import (
     RequestScope,
     UserConnectionManager,
 )
+from .connections.authorizing import Authorizing
 from .connections.calling import Calling
 from .connections.catalogue import ToolCatalogues, weakly
 from .connections.discovery import Discovery, Holder, ToolDiscovery
@@ -40,12 +42,14 @@ from .connections.factory import checked_attempts
 from .connections.options import ManagerOptions
 from .connections.request_scope import table_of_a_request
 from .connections.routing import Router, lasting
+from .connections.signing_in import SignIns
 from .errors import MCPSyncError
 from .events import Event, EventSink, SweepFinished
 from .http import Limits
 from .http.settings import Session
 from .parsers import format_instructions
 from .registry import ServersRegistry
+from .stores import MemoryStore, Store
 
 if TYPE_CHECKING:
     from mcp_types import Tool
@@ -55,7 +59,7 @@ logger = logging.getLogger(__name__)
 IDLE_TIMEOUT = 900.0
 
 
-class MCPManager(Calling):
+class MCPManager(Calling, Authorizing):
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
@@ -74,6 +78,12 @@ class MCPManager(Calling):
         on_event: Called with each event of :mod:`mcpsync.events`, on the thread it happens on.
         session: A ``requests.Session`` to take proxies, TLS settings and headers from.
         limits: How much a server may send.
+        store: Where tokens and sign-ins are kept, see :mod:`mcpsync.stores`; in memory by default,
+            which is for one process.
+        oauth_redirect_uri: The page of the application that users come back to when they have
+            signed in at a server; it calls :meth:`complete_authorization`.
+        client_metadata: The client id metadata document that the application serves, if it does.
+        client_name: What users are shown when they sign in.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
         client_options: As :class:`~mcpsync.Client` has them; see :class:`ClientOptions`.
 
@@ -96,6 +106,10 @@ class MCPManager(Calling):
         on_event: EventSink | None = None,
         session: Session | None = None,
         limits: Limits | None = None,
+        store: Store | None = None,
+        oauth_redirect_uri: str | None = None,
+        client_metadata: CimdDocument | None = None,
+        client_name: str = CLIENT_NAME,
         clock: Clock | None = None,
         **client_options: Unpack[ClientOptions],
     ) -> None:
@@ -104,10 +118,20 @@ class MCPManager(Calling):
         self._on_event = on_event
         self._lock = new_lock("manager")
         self._totals: collections.Counter[str] = collections.Counter()
-        self._registry = ServersRegistry(servers, clock)
+        self._configs = self._registry = ServersRegistry(servers, clock)
         find, names = self._registry.get_server_config, self._registry.get_all_server_configs
         self._catalogues = ToolCatalogues(
             self._emit, find=find, names=names, holds=self._holds, loaded=self._loaded
+        )
+        if oauth_redirect_uri is not None:
+            check_redirect_uri(oauth_redirect_uri)
+        self._sign_ins = SignIns(
+            store if store is not None else MemoryStore(clock),
+            clock,
+            session=session,
+            redirect_uri=oauth_redirect_uri,
+            document=client_metadata,
+            client_name=client_name,
         )
         self._factory = ConnectionFactory(
             clock=clock,
@@ -121,6 +145,7 @@ class MCPManager(Calling):
             trust=trust_timeout,
             on_notification=weakly(self._catalogues.notified),
             client_options=client_options,
+            sign_ins=self._sign_ins,
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(
@@ -134,7 +159,12 @@ class MCPManager(Calling):
         self._discovery = Discovery(self._factory, self._catalogues)
         requests = table_of_a_request(self._factory, clock, **told)
         self._router = Router(
-            self._registry.require, self._users, self._app, requests, self._timeout
+            self._registry.require,
+            self._users,
+            self._app,
+            requests,
+            self._timeout,
+            self._sign_ins,
         )
         after_fork_in_child(self._forget)
 

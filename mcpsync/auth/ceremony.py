@@ -1,4 +1,4 @@
-"""One user's sign-in at one server: begun, completed and revoked. (Seed 3.2, 3.3, 3.7)"""
+"""How users sign in at one server: begun, completed and revoked. (Seed 3.2, 3.3, 3.7)"""
 
 from __future__ import annotations
 
@@ -38,41 +38,37 @@ logger = logging.getLogger(__name__)
 
 
 class Ceremony:
-    """Begins and completes the sign-in of one user at one server. Thread-safe.
+    """Begins and completes the sign-ins of users at one server. Thread-safe.
 
     Whoever completes it may be another process than the one that began it: all that is needed is in
     the store.
 
     Args:
         server_url: The server.
-        owner: Whose sign-in, at which server: the same in every process.
         options: What the operator says.
         store: Where everything is kept.
         fetcher: How those are reached whom the server names.
         clock: Tells the time.
-        facts: Kept with each flow, for whoever completes it.
+        storage: Where tokens are kept, if others have made it.
     """
 
     def __init__(
         self,
         server_url: str,
-        owner: str,
         options: OAuthOptions,
         *,
         store: Store,
         fetcher: Fetcher,
         clock: Clock | None = None,
-        facts: Mapping[str, Any] | None = None,
+        storage: TokenStorage | None = None,
     ) -> None:
-        self.owner = owner
         self.clock = clock or SystemClock()
-        self.storage = TokenStorage(store, self.clock)
+        self.storage = storage or TokenStorage(store, self.clock)
         self.flows = FlowStateManager(store, self.clock)
         self._server_url = server_url
         self._options = options
         self._fetcher = fetcher
         self._discovery = Discovery(fetcher)
-        self._facts = dict(facts or {})
         self._registrar = Registrar(
             store,
             fetcher,
@@ -86,27 +82,31 @@ class Ceremony:
 
     def begin(
         self,
+        owner: str,
         deadline: Deadline,
         cancel: Cancellation | None = None,
         *,
         demand: Demand | None = None,
         asked: Scopes = (),
         step_ups: int = 0,
+        facts: Mapping[str, Any] | None = None,
     ) -> Flow:
         """Return the sign-in that is under way, or begin one.
 
         Args:
+            owner: Whose, at this server: the same in every process.
             deadline: Bounds finding out who issues tokens, and registering there.
             cancel: Ends it.
             demand: What the server's challenge asks for.
             asked: What was asked for before, and is asked for again.
             step_ups: How often more was asked for.
+            facts: Kept with it, for whoever completes it.
 
         Raises:
             MCPSyncError: It cannot be begun.
         """
         demand = demand or Demand()
-        there = self.flows.find(self.owner)
+        there = self.flows.find(owner)
         enough = there is not None and {*demand.scope, *asked} <= {*there.facts["scopes"]}
         if there is not None and enough and self.flows.is_fresh(there):
             return there
@@ -116,20 +116,26 @@ class Ceremony:
             demand.scope, self._options.scopes, found.resource, found.server, asked
         )
         client = self._registrar.client_at(found.server, deadline, cancel, scopes)
+        kept = {**(facts or {}), "step_ups": step_ups}
         return self.flows.begin(
-            self.owner,
-            lambda: self._made(found, client, scopes, step_ups),
+            owner,
+            lambda: self._made(owner, found, client, scopes, kept),
             anew=there is not None,
         )
 
     def _made(
-        self, found: Discovered, client: ClientCredentials, scopes: Scopes, step_ups: int
+        self,
+        owner: str,
+        found: Discovered,
+        client: ClientCredentials,
+        scopes: Scopes,
+        facts: Mapping[str, Any],
     ) -> Flow:
         options, verifier, state = self._options, Verifier.new(), new_state()
         audience = found.audience if options.send_resource else None
         server = found.server
         return Flow(
-            flow_id=self.owner,
+            flow_id=owner,
             url=authorization_url(
                 server,
                 client_id=client.client_id,
@@ -144,7 +150,7 @@ class Ceremony:
             verifier=verifier.secret,
             created_at=self.clock.time(),
             facts={
-                **self._facts,
+                **facts,
                 "issuer": server.issuer,
                 "says_iss": server.authorization_response_iss_parameter_supported,
                 "token_endpoint": server.token_endpoint,
@@ -154,7 +160,6 @@ class Ceremony:
                 "audience": audience,
                 "resource": found.resource.resource if found.resource is not None else None,
                 "scopes": list(scopes),
-                "step_ups": step_ups,
                 "dpop_key": DPoPKey(self.clock).pem if self._binds(found) else None,
             },
         )
@@ -185,7 +190,7 @@ class Ceremony:
         )
 
     def complete(
-        self, returned: Returned, deadline: Deadline, cancel: Cancellation | None = None
+        self, owner: str, returned: Returned, deadline: Deadline, cancel: Cancellation | None = None
     ) -> Grant | None:
         """Redeem what the user came back with. Doing it twice is harmless. (A9, A10, A11)
 
@@ -197,7 +202,7 @@ class Ceremony:
             MCPSyncError: The token could not be had; the user has to sign in again.
         """
         flow = self.flows.find_by_state(returned.state or "")
-        if flow is None or flow.flow_id != self.owner:
+        if flow is None or flow.flow_id != owner:
             raise state_unknown()
         check_issuer(flow.facts["says_iss"], flow.facts["issuer"], returned.iss)
         try:
@@ -214,7 +219,7 @@ class Ceremony:
         except MCPSyncError as error:
             self.flows.fail(taken, getattr(error, "error", None) or type(error).__name__)
             raise
-        self.storage.keep(self.owner, grant)
+        self.storage.keep(owner, grant)
         self.flows.complete(taken)
         return grant
 
@@ -271,7 +276,7 @@ class Ceremony:
         if error.error in CLIENT_IS_UNKNOWN:
             self._registrar.forget(client)
 
-    def revoke(self, deadline: Deadline, cancel: Cancellation | None = None) -> bool:
+    def revoke(self, owner: str, deadline: Deadline, cancel: Cancellation | None = None) -> bool:
         """Forget the user's tokens and sign-ins, and have them revoked where that is possible.
 
         What is kept here is gone in every case, whatever the authorization server says. (RFC 7009)
@@ -284,12 +289,12 @@ class Ceremony:
         """
         grant: Grant | None = None
         try:
-            grant = self.storage.find(self.owner)
+            grant = self.storage.find(owner)
         except MCPSyncError as error:  # unreadable, perhaps: it goes all the same
             logger.warning("what is revoked cannot be read: %s", error)
-        self.storage.forget(self.owner)
+        self.storage.forget(owner)
         try:
-            self.flows.forget(self.owner)
+            self.flows.forget(owner)
         except MCPSyncError as error:
             logger.warning("a sign-in that was under way cannot be read: %s", error)
         if grant is None or grant.revocation_endpoint is None:

@@ -67,14 +67,20 @@ class OAuth:
     def authorizer_for(self, url: str, session: Session | None) -> Authorizer:
         """Return what adds the user's token to requests to the server at *url*."""
         return InteractiveSignIn(
-            self.ceremony(url, session), self._redirect_handler, self._callback_handler
+            self.ceremony(url, session),
+            self.owner_at(url),
+            self._redirect_handler,
+            self._callback_handler,
         )
 
+    def owner_at(self, url: str) -> str:
+        """Return whose sign-in it is, at the server at *url*."""
+        return f"{self._owner}:{_server(url)}"
+
     def ceremony(self, url: str, session: Session | None = None) -> Ceremony:
-        """Return the user's sign-in at the server at *url*."""
+        """Return how users sign in at the server at *url*."""
         return Ceremony(
             url,
-            f"{self._owner}:{_server(url)}",
             self._options,
             store=self._store,
             fetcher=Fetcher(
@@ -97,7 +103,9 @@ class OAuth:
             OAuthError: It is not what was waited for, or the authorization server said no.
             MCPSyncError: The token could not be had.
         """
-        self.ceremony(url).complete(returned_in(answer), Deadline(timeout), cancel)
+        self.ceremony(url).complete(
+            self.owner_at(url), returned_in(answer), Deadline(timeout), cancel
+        )
 
     def __repr__(self) -> str:
         return "OAuth(…)"
@@ -109,10 +117,11 @@ class InteractiveSignIn(SignIn):
     def __init__(
         self,
         ceremony: Ceremony,
+        owner: str,
         redirect_handler: RedirectHandler | None,
         callback_handler: CallbackHandler | None,
     ) -> None:
-        super().__init__(ceremony)
+        super().__init__(ceremony, owner)
         self._redirect_handler = redirect_handler
         self._callback_handler = callback_handler
 
@@ -127,7 +136,7 @@ class InteractiveSignIn(SignIn):
             self.wait(required, deadline, cancel)
             return True
         answer = returned_in(self._callback_handler())
-        self.ceremony.complete(answer, deadline, cancel)
+        self.ceremony.complete(self.owner, answer, deadline, cancel)
         self.look_again()
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
@@ -32,11 +32,17 @@ class SignIn(Authorizer):
     """Sends one user's token to one server, and sees to it that there is one. Thread-safe.
 
     Args:
-        ceremony: How the user signs in there.
+        ceremony: How users sign in there.
+        owner: Whose sign-in, at which server: the same in every process.
+        facts: Kept with each sign-in, for whoever completes it.
     """
 
-    def __init__(self, ceremony: Ceremony) -> None:
+    def __init__(
+        self, ceremony: Ceremony, owner: str, facts: Mapping[str, Any] | None = None
+    ) -> None:
         self.ceremony = ceremony
+        self.owner = owner
+        self._facts = facts
         self._clock = ceremony.clock
         self._seen: tuple[Grant | None, float] = None, -RECHECK  # and when the store said so
         self._doubtful: tuple[str, float] = "", 0.0  # a token that a 401 brought, and when
@@ -103,7 +109,7 @@ class SignIn(Authorizer):
         grant, when = self._seen
         now = self._clock.monotonic()
         if now - when >= RECHECK or (grant is not None and not grant.is_good(self._clock.time())):
-            grant = self.ceremony.storage.find(self.ceremony.owner)
+            grant = self.ceremony.storage.find(self.owner)
             self._seen = grant, now
         return grant
 
@@ -119,7 +125,7 @@ class SignIn(Authorizer):
     def _refreshed(self, occasion: Occasion, rejected: str | None) -> Grant:
         try:
             grant = self.ceremony.storage.fresh(
-                self.ceremony.owner,
+                self.owner,
                 lambda grant: self._redeemed(grant, occasion),
                 occasion.deadline,
                 occasion.cancel,
@@ -156,7 +162,7 @@ class SignIn(Authorizer):
         self, demand: Demand, challenge: str | None, sent: str | None, occasion: Occasion
     ) -> MCPSyncError:
         """Return what a 403 comes to: a sign-in that asks for more, or the end. (A15)"""
-        grant = self.ceremony.storage.find(self.ceremony.owner)
+        grant = self.ceremony.storage.find(self.owner)
         if grant is not None and sent is not None and grant.tokens.access_token != sent:
             return InsufficientScope(
                 "the user signed in anew meanwhile; try again.",
@@ -183,7 +189,13 @@ class SignIn(Authorizer):
         step_ups: int = 0,
     ) -> AuthorizationRequired:
         flow = self.ceremony.begin(
-            occasion.deadline, occasion.cancel, demand=demand, asked=asked, step_ups=step_ups
+            self.owner,
+            occasion.deadline,
+            occasion.cancel,
+            demand=demand,
+            asked=asked,
+            step_ups=step_ups,
+            facts=self._facts,
         )
         return AuthorizationRequired(
             "the user has to sign in first: see authorization_url.",
@@ -210,7 +222,7 @@ class SignIn(Authorizer):
             RequestTimeout, RequestCancelled: It took too long for the caller.
         """
         self.ceremony.flows.wait_for_url(
-            self.ceremony.owner, required.authorization_url or "", deadline, cancel
+            self.owner, required.authorization_url or "", deadline, cancel
         )
         self.look_again()
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from ..errors import ConfigurationError
+from .oauth import OAuthConfig
 from .predicates import Facts, is_user_sourced, why_not_app_level
 from .templates import NAME, PLACEHOLDER, placeholders_in
 
@@ -109,7 +110,8 @@ class _ServerConfigBase(BaseModel):
     """Whether to hand on the server's own instructions; or a text instead of them."""
     requires_oauth: bool | None = None
     """Whether users must sign in; None if that is to be found out."""
-    oauth: Mapping[str, Any] | None = Field(default=None, repr=False)
+    oauth: OAuthConfig | None = Field(default=None, repr=False)
+    """How to sign in, as far as that is not found out."""
     custom_user_vars: Mapping[Name, CustomUserVar] = Field(default_factory=dict)
     """What each user fills in, by the name of its placeholder."""
     source: Literal["yaml", "config", "user"] | None = None

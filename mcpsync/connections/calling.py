@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from .._runtime.clock import Clock
+from .._runtime.deadline import Deadline
 from ..config import as_user
-from ..errors import ConfigurationError, InputRequired, MCPSyncError, RefusedError
+from ..errors import (
+    AuthorizationRequired,
+    ConfigurationError,
+    InputRequired,
+    MCPSyncError,
+    RefusedError,
+)
 from ..events import CallFinished, Emit, EventSink
 from ..session.callbacks import ProgressCallback
+from ..transports.base import CallScope
+from .disposal import Lease
 from .options import ManagerOptions
 from .routing import Router
+from .signing_in import SignIns, WhoMayWait
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, GetPromptResult, ReadResourceResult
+
+T = TypeVar("T")
 
 
 class Calling:
@@ -25,6 +37,7 @@ class Calling:
     _clock: Clock
     _on_event: EventSink | None
     _emit: Emit
+    _sign_ins: SignIns
 
     def call_tool(
         self,
@@ -59,9 +72,20 @@ class Calling:
         failure: str | None = None
         try:
             lease = self._router.lease(server, user, options)
-            with lease as connection:
-                return connection.call_tool_in(
-                    lease.scope, tool, arguments, progress_callback, options.get("meta")
+            try:
+                with lease as connection:
+                    return connection.call_tool_in(
+                        lease.scope, tool, arguments, progress_callback, options.get("meta")
+                    )
+            except AuthorizationRequired as required:
+                deadline = lease.scope.deadline
+                return self._after_sign_in(
+                    required,
+                    lease.scope,
+                    options,
+                    lambda: self._call_again(
+                        server, tool, arguments, user, progress_callback, options, deadline
+                    ),
                 )
         except MCPSyncError as error:
             failure = type(error).__name__
@@ -74,6 +98,39 @@ class Calling:
             if self._on_event is not None:
                 seconds = self._clock.monotonic() - began
                 self._emit(CallFinished(server, _id_of(user), tool, seconds, failure))
+
+    def _call_again(
+        self,
+        server: str,
+        tool: str,
+        arguments: Mapping[str, Any] | None,
+        user: Any,
+        progress_callback: ProgressCallback | None,
+        options: ManagerOptions,
+        deadline: Deadline,
+    ) -> CallToolResult:
+        lease = self._router.lease(server, user, {**options, "timeout": deadline})
+        with lease as connection:
+            return connection.call_tool_in(
+                lease.scope, tool, arguments, progress_callback, options.get("meta")
+            )
+
+    def _after_sign_in(
+        self,
+        required: AuthorizationRequired,
+        scope: CallScope,
+        options: ManagerOptions,
+        again: Callable[[], T],
+    ) -> T:
+        """Wait for the user where the caller does; the request was turned down unseen."""
+        who = WhoMayWait(
+            options.get("oauth_start"),
+            options.get("oauth_end"),
+            bool(options.get("return_on_oauth")),
+        )
+        if who.oauth_start is None:
+            raise required
+        return self._sign_ins.go_on(required, scope, who, again)
 
     def resume(
         self,
@@ -111,16 +168,36 @@ class Calling:
             )
         with self._telling(server, required.user_id, required.tool_name):
             lease = self._router.lease(server, user, options)
-            with lease as connection:
-                scope = lease.scope
-                return connection.resume(
-                    required,
-                    responses,
-                    timeout=scope.deadline,
-                    cancel=scope.cancel,
-                    headers=scope.headers,
-                    meta=options.get("meta"),
+            try:
+                return self._resumed(lease, required, responses, options)
+            except AuthorizationRequired as turned_down:
+                again: ManagerOptions = {**options, "timeout": lease.scope.deadline}
+                return self._after_sign_in(
+                    turned_down,
+                    lease.scope,
+                    options,
+                    lambda: self._resumed(
+                        self._router.lease(server, user, again), required, responses, options
+                    ),
                 )
+
+    def _resumed(
+        self,
+        lease: Lease,
+        required: InputRequired,
+        responses: Mapping[str, Any],
+        options: ManagerOptions,
+    ) -> CallToolResult | GetPromptResult | ReadResourceResult:
+        with lease as connection:
+            scope = lease.scope
+            return connection.resume(
+                required,
+                responses,
+                timeout=scope.deadline,
+                cancel=scope.cancel,
+                headers=scope.headers,
+                meta=options.get("meta"),
+            )
 
     @contextlib.contextmanager
     def _telling(self, server: str, user_id: str | None, tool: str | None) -> Iterator[None]:

@@ -7,6 +7,7 @@ import logging
 import math
 import random as _random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._runtime.backoff import linear, pause
@@ -32,11 +33,12 @@ from ..errors import (
     RequestTimeout,
 )
 from ..events import BreakerClosed, BreakerOpened, ConnectionRetried, Emit
-from ..http import HttpSettings, Limits
+from ..http import Authorizer, HttpSettings, Limits
 from ..http.settings import Session
 from ..transports.base import CallScope
 from .connection import TRUST, Connection, ConnectionOptions, Key, fill_in
 from .listing import read_catalogue
+from .signing_in import SignIns
 
 if TYPE_CHECKING:
     from mcp_types import Tool
@@ -126,6 +128,7 @@ class ConnectionFactory:
         trust: Seconds for which a server that answered is believed to be there.
         on_notification: Called with a connection and each notification that comes over it.
         client_options: What every :class:`~mcpsync.Client` is made with besides.
+        sign_ins: What signs users in; without it a 401 is what it is.
         random: Returns a number from 0 to 1, for the jitter.
     """
 
@@ -143,6 +146,7 @@ class ConnectionFactory:
         trust: float = TRUST,
         on_notification: Notified | None = None,
         client_options: ClientOptions | None = None,
+        sign_ins: SignIns | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._clock = clock
@@ -158,6 +162,7 @@ class ConnectionFactory:
         own = self._client_options = checked_client_options(client_options or {})
         cache = self._cache = own.pop("cache", DEFAULT_CACHE)
         self._public = AnswerStore(cache) if cache is not None and cache.share_public else None
+        self._sign_ins = sign_ins
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
         after_fork_in_child(breaker.forget)
@@ -277,6 +282,15 @@ class ConnectionFactory:
         limit: _Limit,
         scope: CallScope,
     ) -> Connection:
+        settings = self._settings_of(key.server_name, config, options)
+        authorizer: Authorizer | None = None
+        if self._sign_ins is not None:
+            authorizer = self._sign_ins.authorizer_for(key, config)
+        auth: dict[str, Any] = {}
+        if authorizer is not None and isinstance(settings, HttpSettings):
+            settings = replace(settings, auth=authorizer)
+        elif authorizer is not None:
+            auth = {"auth": authorizer}
         connection = Connection(
             key,
             config,
@@ -286,7 +300,8 @@ class ConnectionFactory:
             trust=self._trust,
             connect_timeout=limit.seconds,
             timeout=config.timeout or self._timeout,
-            session=self._settings_of(key.server_name, config, options),
+            session=settings,
+            **auth,
             limits=self._limits,
             on_notification=self._on_notification,
             **self._client_options,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from ..client.options import DEFAULT_TIMEOUT, CallOptions, checked_timeout
@@ -21,12 +21,19 @@ class ConnectOptions(TypedDict, total=False):
         request_scope: The request's connections, for a call from another thread than the one
             that is in ``with manager.request_scope(…)``.
         connection_timeout: Seconds connecting may take; the configuration's by default.
+        oauth_start: Called with a URL if the user has to sign in first; then the call waits, within
+            its *timeout*, until he has. Without it the call raises ``AuthorizationRequired``.
+        oauth_end: Called when the waiting is over, however it ended.
+        return_on_oauth: Raise ``AuthorizationRequired`` after *oauth_start* instead of waiting.
     """
 
     custom_user_vars: Mapping[str, str] | None
     request_body: Mapping[str, Any] | None
     request_scope: RequestScope | None
     connection_timeout: float | None
+    oauth_start: Callable[[str], object] | None
+    oauth_end: Callable[[], object] | None
+    return_on_oauth: bool
 
 
 class ManagerOptions(CallOptions, ConnectOptions, total=False):
@@ -41,6 +48,9 @@ class Parted(NamedTuple):
     request_body: Mapping[str, Any] | None = None
     request_scope: RequestScope | None = None
     connection_timeout: float | None = None
+    oauth_start: Callable[[str], object] | None = None
+    oauth_end: Callable[[], object] | None = None
+    return_on_oauth: bool = False
 
 
 _NOTHING = Parted({})

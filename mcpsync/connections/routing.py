@@ -67,6 +67,7 @@ class Router:
         app: The application's.
         request_table: Makes the table of a request's.
         timeout: Seconds a call may take where neither it nor the configuration says.
+        flow_manager: What signs users in.
 
     Lock: _lock guards _scopes, _closed.
     """
@@ -78,12 +79,14 @@ class Router:
         app: ConnectionsRepository,
         request_table: Callable[[], ConnectionTable],
         timeout: float,
+        flow_manager: object | None = None,
     ) -> None:
         self._require = require
         self._users = users
         self._app = app
         self._request_table = request_table
         self._timeout = timeout
+        self._flow_manager = flow_manager
         self._current: ContextVar[RequestScope | None] = ContextVar("mcpsync", default=None)
         self._lock = new_lock("router")
         self._scopes: weakref.WeakSet[RequestScope] = weakref.WeakSet()
@@ -131,10 +134,15 @@ class Router:
     ) -> Lease:
         parted = part(options)
         scope = scope_of(parted.call, config.timeout or self._timeout)
-        made_from = ConnectionOptions(
-            config, owner, parted.custom_user_vars, None, parted.connection_timeout
-        )
         facts = facts_of(config)
+        made_from = ConnectionOptions(
+            config,
+            owner,
+            parted.custom_user_vars,
+            None,
+            parted.connection_timeout,
+            None if config.obo is not None else self._flow_manager,
+        )
         lender, afterwards = self._lender(facts, owner, of_user), None
         if lender is self._users:
             key = self._users.key_of(server, made_from)

@@ -1,0 +1,125 @@
+"""How users, or the application, sign in to a server. (Seed section 6: ``oauth``)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+Grant = Literal["authorization_code", "client_credentials", "workload_identity"]
+_METHODS = {
+    "default_post": "client_secret_post",  # as the seed says it
+    "basic_auth_header": "client_secret_basic",
+}
+
+
+def _is_https(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("it is not an https:// URL")
+    return url
+
+
+def _scopes(value: Any) -> Any:
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
+def _method(value: Any) -> Any:
+    return _METHODS.get(value, value) if isinstance(value, str) else value
+
+
+Url = Annotated[str, AfterValidator(_is_https)]
+
+
+class OAuthConfig(BaseModel):
+    """What is known beforehand of signing in to a server; all of it is found out otherwise.
+
+    Args:
+        grant: ``"authorization_code"`` has each user sign in. With ``"client_credentials"`` the
+            application acts for itself, with ``"workload_identity"`` by a JWT of its platform.
+        client_id: Of a client that was registered by hand.
+        client_secret: Of the same. It needs the URLs as well, or *issuer*: a secret is sent to
+            nobody who was merely found.
+        private_key: Of the same, in PEM, for ``private_key_jwt``.
+        signing_algorithm: What *private_key* signs with.
+        assertion: The JWT of a workload.
+        issuer: The authorization server, letter for letter.
+        authorization_url: Where users are sent. With *token_url* and *client_id* nothing is
+            discovered.
+        token_url: Where tokens are had.
+        revocation_url: Where they are revoked.
+        scope: What to ask for: names with blanks between, or a list.
+        redirect_uri: Where users come back to; the manager's by default. Not believed of a
+            configuration that a user made.
+        token_endpoint_auth_method: How to say who we are.
+        dpop: Whether tokens are bound to a key of ours.
+        send_resource_parameter: Whether to name the server that tokens are for.
+        skip_code_challenge_check: Believe that the authorization server knows PKCE though it does
+            not say so.
+        headers: Sent with every request to authorization servers.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True
+    )
+
+    grant: Grant = "authorization_code"
+    client_id: str | None = Field(default=None, min_length=1)
+    client_secret: str | None = Field(default=None, min_length=1, repr=False)
+    private_key: str | None = Field(default=None, min_length=1, repr=False)
+    signing_algorithm: str = "RS256"
+    assertion: str | None = Field(default=None, min_length=1, repr=False)
+    issuer: Url | None = None
+    authorization_url: Url | None = None
+    token_url: Url | None = None
+    revocation_url: Url | None = Field(
+        default=None, validation_alias=AliasChoices("revocation_url", "revocation_endpoint")
+    )
+    scope: Annotated[tuple[str, ...] | None, BeforeValidator(_scopes)] = None
+    redirect_uri: Url | None = None
+    token_endpoint_auth_method: Annotated[
+        Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"] | None,
+        BeforeValidator(_method),
+    ] = Field(
+        default=None,
+        validation_alias=AliasChoices("token_endpoint_auth_method", "token_exchange_method"),
+    )
+    dpop: bool | None = None
+    send_resource_parameter: bool = True
+    skip_code_challenge_check: bool = False
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if bool(self.authorization_url) != bool(self.token_url) and self._is_of_users:
+            raise ValueError("'authorization_url' and 'token_url' are given together")
+        known = self.issuer is not None or (self.authorization_url and self.token_url)
+        if self.client_secret is not None and not (self.client_id and known):
+            raise ValueError(
+                "'client_secret' needs 'client_id', and 'issuer' or 'authorization_url' and "
+                "'token_url': it is sent to nobody who was merely found"
+            )
+        if self.grant == "client_credentials" and (
+            self.client_id is None or (self.client_secret is None) == (self.private_key is None)
+        ):
+            raise ValueError(
+                "'client_credentials' needs 'client_id', and 'client_secret' or 'private_key'"
+            )
+        if (self.grant == "workload_identity") != (self.assertion is not None):
+            raise ValueError("'workload_identity' needs 'assertion', and nothing else does")
+        return self
+
+    @property
+    def _is_of_users(self) -> bool:
+        return self.grant == "authorization_code"

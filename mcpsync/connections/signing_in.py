@@ -1,0 +1,339 @@
+"""What signs users in at the servers of a manager. (Seed: ``flowManager`` and its wiring, 2.5)"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
+
+from .._runtime.clock import Clock
+from ..auth.ceremony import Ceremony, state_unknown
+from ..auth.clients import CLIENT_NAME, CimdDocument
+from ..auth.codes import Returned
+from ..auth.flows import Flow, FlowStateManager, FlowStatus
+from ..auth.grants import ClientCredentialsGrant, MachineGrant, WorkloadIdentity
+from ..auth.oauth import reach_beside
+from ..auth.options import OAuthOptions
+from ..auth.signing_in import SignIn
+from ..auth.token_endpoint import ClientKey
+from ..auth.tokens import TokenStorage
+from ..client.core import MOST_SIGN_INS
+from ..config import HttpServerConfig, ServerConfig
+from ..config.oauth import OAuthConfig
+from ..config.predicates import is_oauth_server, is_user_sourced
+from ..errors import AuthorizationRequired, ConfigurationError, RefusedError
+from ..http import Authorizer, Fetcher
+from ..http.settings import Session
+from ..security.addresses import Reach
+from ..stores import Store
+from ..transports.base import CallScope
+from .connection import Key
+
+T = TypeVar("T")
+
+_UNSAID = OAuthConfig()
+
+
+class WhoMayWait(NamedTuple):
+    """What a caller lets happen if the user has to sign in first. [seed 2.5: request-lifetime]
+
+    Args:
+        oauth_start: Called with the URL to send the user to; then the call waits for the sign-in.
+        oauth_end: Called when the waiting is over, however it ended.
+        return_on_oauth: After *oauth_start* raise ``AuthorizationRequired`` instead of waiting.
+    """
+
+    oauth_start: Callable[[str], object] | None = None
+    oauth_end: Callable[[], object] | None = None
+    return_on_oauth: bool = False
+
+
+class CompletedSignIn(NamedTuple):
+    """Who has signed in, and where."""
+
+    server_name: str
+    user_id: str
+
+
+class AuthorizationStatus(NamedTuple):
+    """Where a user stands with a server. [seed: connection status]
+
+    Args:
+        is_authorized: Whether there are tokens, or a way to have them without the user.
+        flow: What has become of the latest sign-in; None if there was none, or long ago.
+        authorization_url: Where to send the user, while one is under way.
+        error: A word for why it failed.
+        scopes: What was agreed to.
+    """
+
+    is_authorized: bool
+    flow: FlowStatus | None = None
+    authorization_url: str | None = None
+    error: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+class SignIns:
+    """Signs users in, each at each server, for as long as the store remembers. Thread-safe.
+
+    Args:
+        store: Where tokens and sign-ins are kept.
+        clock: Tells the time.
+        session: Where proxies and TLS settings come from.
+        redirect_uri: The page of the application that users come back to.
+        document: The client id metadata document that the application serves.
+        client_name: What users are shown.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        session: Session | None = None,
+        redirect_uri: str | None = None,
+        document: CimdDocument | None = None,
+        client_name: str = CLIENT_NAME,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._session = session
+        self._redirect_uri = redirect_uri
+        self._document = document
+        self._client_name = client_name
+        self.storage = TokenStorage(store, clock)
+        self.flows = FlowStateManager(store, clock)
+        self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
+        self._machines: dict[str, tuple[ServerConfig, Authorizer]] = {}
+
+    def authorizer_for(self, key: Key, config: ServerConfig) -> Authorizer | None:
+        """Return what adds credentials to the requests of a connection; None if nothing does.
+
+        Args:
+            key: Whose connection, to what.
+            config: The server, with every placeholder filled in.
+
+        Raises:
+            ConfigurationError: It has to be signed in to, and it is not known where users would
+                come back to.
+        """
+        if not isinstance(config, HttpServerConfig) or config.obo is not None:
+            return None
+        if config.requires_oauth is False:
+            return None
+        said = config.oauth or _UNSAID
+        if said.grant != "authorization_code":
+            return self._machine(key.server_name, config, said)
+        if key.user_id is None:
+            return None
+        if not is_oauth_server(config):
+            own = any(name.lower() == "authorization" for name in config.headers)
+            if own or self._redirect_uri is None:
+                return None  # a 401 is what it is
+        return SignIn(
+            self._ceremony(key.server_name, config),
+            owner_of(key),
+            {"user_id": key.user_id, "server_name": key.server_name, "server_url": config.url},
+        )
+
+    def _machine(self, name: str, config: HttpServerConfig, said: OAuthConfig) -> Authorizer:
+        """Return what all connections to a server share: the application acts for itself."""
+        known = self._machines.get(name)
+        if known is None or known[0] != config:
+            made = _grant(said, self._clock).authorizer_for(config.url, self._session)
+            known = self._machines[name] = config, made
+        return known[1]
+
+    def _ceremony(self, name: str, config: HttpServerConfig) -> Ceremony:
+        known = self._known.get(name)
+        if known is not None and known[0] is config:
+            return known[1]
+        ceremony = self._made(config, config.url)
+        self._known[name] = config, ceremony
+        return ceremony
+
+    def _made(self, config: HttpServerConfig, url: str) -> Ceremony:
+        said = config.oauth or _UNSAID
+        mine = is_user_sourced(config)
+        redirect_uri = self._redirect_uri if mine else said.redirect_uri or self._redirect_uri
+        if redirect_uri is None:
+            raise ConfigurationError(
+                "users have to sign in there, and it is not known where they come back to: "
+                "MCPManager(oauth_redirect_uri=)."
+            )
+        reach: Reach = "public" if mine else reach_beside(url)
+        return Ceremony(
+            url,
+            OAuthOptions(
+                redirect_uri,
+                client_id=said.client_id,
+                client_secret=said.client_secret,
+                client_key=_key(said),
+                issuer=said.issuer,
+                authorization_url=said.authorization_url,
+                token_url=said.token_url,
+                revocation_url=said.revocation_url,
+                token_endpoint_auth_method=said.token_endpoint_auth_method,
+                scopes=said.scope,
+                client_name=self._client_name,
+                document=self._document,
+                dpop=said.dpop,
+                send_resource=said.send_resource_parameter,
+                require_pkce=not said.skip_code_challenge_check,
+                headers=said.headers,
+            ),
+            store=self._store,
+            fetcher=Fetcher(session=self._session, reach=reach, headers=said.headers),
+            clock=self._clock,
+            storage=self.storage,
+        )
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def wait(self, required: AuthorizationRequired, scope: CallScope, who: WhoMayWait) -> bool:
+        """Show the user where to go, and wait until he has signed in, in whatever process.
+
+        Returns:
+            Whether to call again; false if this caller does not wait.
+
+        Raises:
+            OAuthError: It failed, or was cancelled.
+            RequestTimeout, RequestCancelled: It took too long for the caller.
+        """
+        url, flow_id = required.authorization_url, required.flow_id
+        if who.oauth_start is None or url is None or flow_id is None:
+            return False
+        try:
+            who.oauth_start(url)
+            if who.return_on_oauth:
+                return False
+            self.flows.wait_for_url(flow_id, url, scope.deadline, scope.cancel)
+        finally:
+            if who.oauth_end is not None:
+                who.oauth_end()
+        return True
+
+    def go_on(
+        self,
+        required: AuthorizationRequired,
+        scope: CallScope,
+        who: WhoMayWait,
+        again: Callable[[], T],
+    ) -> T:
+        """Have the user sign in, and call again: the request was turned down unseen."""
+        for _ in range(MOST_SIGN_INS):
+            if not self.wait(required, scope, who):
+                break
+            try:
+                return again()
+            except AuthorizationRequired as once_more:
+                required = once_more
+        raise required
+
+    # -- completing, asking, ending ---------------------------------------------------------------
+
+    def find(self, state: str) -> Flow:
+        """Return the sign-in that a ``state`` belongs to.
+
+        Raises:
+            OAuthError: Nobody began it, or too long ago.
+        """
+        flow = self.flows.find_by_state(state)
+        if flow is None or "server_name" not in flow.facts:
+            raise state_unknown()
+        return flow
+
+    def complete(
+        self, flow: Flow, config: ServerConfig, returned: Returned, scope: CallScope
+    ) -> CompletedSignIn:
+        """Redeem what a user came back with. Doing it twice is harmless.
+
+        Args:
+            flow: Which sign-in.
+            config: Its server, as configured now.
+            returned: What he came back with.
+            scope: Bounds it.
+
+        Raises:
+            OAuthError: It is another server's answer, a refusal, or over.
+            RefusedError: The server is no longer where it was.
+            MCPSyncError: The tokens could not be had.
+        """
+        facts = flow.facts
+        if not isinstance(config, HttpServerConfig) or (
+            ("{{" not in config.url) and (config.url != facts["server_url"])
+        ):
+            raise RefusedError("the server was configured anew meanwhile; sign in again.")
+        ceremony = self._made(config, facts["server_url"])
+        ceremony.complete(flow.flow_id, returned, scope.deadline, scope.cancel)
+        return CompletedSignIn(facts["server_name"], facts["user_id"])
+
+    def cancel(self, key: Key) -> bool:
+        """Forget the sign-in under way; whoever waits for it hears of that."""
+        return self.flows.forget(owner_of(key))
+
+    def status(self, key: Key) -> AuthorizationStatus:
+        """Return where a user stands with a server, as far as the store knows."""
+        owner = owner_of(key)
+        grant, flow = self.storage.find(owner), self.flows.find(owner)
+        good = grant is not None and (
+            grant.tokens.refresh_token is not None or grant.is_good(self._clock.time())
+        )
+        fresh = flow is not None and self.flows.is_fresh(flow)
+        status = None if flow is None else flow.status
+        if flow is not None and not fresh and status in (FlowStatus.PENDING, FlowStatus.REDEEMING):
+            status = FlowStatus.FAILED  # [seed: a stale one counts as failed]
+        return AuthorizationStatus(
+            good,
+            status,
+            flow.url if flow is not None and fresh else None,
+            None if flow is None else flow.error,
+            () if grant is None else grant.scopes,
+        )
+
+    def revoke(self, key: Key, config: ServerConfig | None, scope: CallScope) -> bool:
+        """Forget a user's tokens, and revoke them where they came from if that is possible."""
+        if isinstance(config, HttpServerConfig):
+            with contextlib.suppress(ConfigurationError):  # there is no redirect URI any more
+                ceremony = self._made(config, config.url)
+                return ceremony.revoke(owner_of(key), scope.deadline, scope.cancel)
+        self.storage.forget(owner_of(key))
+        self.flows.forget(owner_of(key))
+        return False
+
+
+def owner_of(key: Key) -> str:
+    """Return what stands for a user at a server, in every process. [seed 3.3: generateFlowId]"""
+    return f"{quote(key.user_id or '', safe='')}:{quote(key.server_name, safe='')}"
+
+
+def returned(state: str, code: str | None, iss: str | None, error: str | None) -> Returned:
+    """Return what a user came back with."""
+    if not isinstance(state, str) or not state:
+        raise state_unknown()
+    return Returned(state, code, iss, error)
+
+
+def _grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
+    common: dict[str, Any] = {
+        "scopes": said.scope,
+        "issuer": said.issuer,
+        "dpop": bool(said.dpop),
+        "clock": clock,
+    }
+    if said.grant == "workload_identity":
+        return WorkloadIdentity(said.assertion or "", said.client_id, **common)
+    return ClientCredentialsGrant(
+        said.client_id or "",
+        said.client_secret,
+        client_key=_key(said),
+        token_endpoint_auth_method=said.token_endpoint_auth_method,
+        **common,
+    )
+
+
+def _key(said: OAuthConfig) -> ClientKey | None:
+    if said.private_key is None:
+        return None
+    return ClientKey(said.private_key, said.signing_algorithm)
