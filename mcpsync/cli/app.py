@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel
 
+from ..session.wire import dumped
 from ..version import __version__
 from . import exits, show
 from .arguments import read_object, read_pairs
-from .conversation import Conversation, dumped
+from .conversation import Conversation
 from .demo import demo
 from .exits import Exit, Interrupted
 from .options import Settings, TargetCommand, command_after_dashes, shared_options

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from mcp_types import CallToolResult, PaginatedResult, Prompt, Resource, ResourceTemplate, Tool
-from pydantic import BaseModel
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
@@ -16,6 +15,7 @@ from ..client.paging import pages
 from ..errors import MCPError, MCPSyncError, RequestTimeout
 from ..http import Limits
 from ..session.callbacks import ProgressCallback
+from ..session.wire import dumped
 from .arguments import typed
 
 P = TypeVar("P", bound=PaginatedResult)
@@ -114,11 +114,6 @@ class Conversation:
             "capabilities": dumped(client.server_capabilities),
             "instructions": client.instructions,
         }
-
-
-def dumped(model: BaseModel) -> dict[str, Any]:
-    """Return *model* as JSON has it, in the protocol's spelling, without what is not there."""
-    return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _all(fetch: Callable[[str | None], P], items: Callable[[P], list[T]]) -> Iterator[T]:

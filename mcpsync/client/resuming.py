@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError, InputRequired
-from ..session.answers import Refusal, answer_on_wire, understood
+from ..session.answers import Refusal, answer_on_wire, plain, understood
 from ..session.rounds import METHODS, RESPONSES, STATE
 
 
@@ -31,7 +31,7 @@ def inputs_of(responses: Mapping[str, Any] | None, state: str | None) -> dict[st
         if not isinstance(responses, Mapping):
             kind = type(responses).__name__
             raise ConfigurationError(f"input_responses must be a mapping by key, not {kind}.")
-        inputs[RESPONSES] = {key: _plain(value) for key, value in responses.items()}
+        inputs[RESPONSES] = {key: plain(value) for key, value in responses.items()}
     if state is not None:
         if not isinstance(state, str):
             kind = type(state).__name__
@@ -88,13 +88,3 @@ def _answer(key: str, request: Mapping[str, Any], given: Any) -> dict[str, Any]:
         raise ConfigurationError(text) from refusal.__cause__
     except ConfigurationError as error:
         raise ConfigurationError(f"the answer to {key!r}: {error.message}") from error
-
-
-def _plain(value: Any) -> Any:
-    """Return an answer as JSON has it."""
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        return value
-    found = dump(mode="json", by_alias=True, exclude_none=True)
-    found.pop("resultType", None)
-    return found

@@ -18,6 +18,7 @@ from ..protocol import codec, forms
 from ..protocol.codec import Message
 from ..protocol.versions import Era
 from .sampling import objection_to
+from .wire import dumped, first_fault
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -123,9 +124,9 @@ class Answers:
         """Return what there is a callback for, as it goes over the wire."""
         found: dict[str, Any] = {}
         if self.elicitation is not None:
-            found["elicitation"] = _dumped(self.elicitation_capabilities) or {"form": {}}
+            found["elicitation"] = _declared(self.elicitation_capabilities) or {"form": {}}
         if self.sampling is not None:
-            found["sampling"] = _dumped(self.sampling_capabilities)
+            found["sampling"] = _declared(self.sampling_capabilities)
         if self.roots is not None:
             found["roots"] = {"listChanged": True} if era is Era.LEGACY else {}
         return found
@@ -247,9 +248,8 @@ def understood(method: str, params: Mapping[str, Any]) -> BaseModel | None:
     try:
         return cast("BaseModel", models[method].model_validate(dict(params)))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise Refusal(codec.INVALID_PARAMS, f"{field}: {first['msg']}") from error
+        field, fault = first_fault(error)
+        raise Refusal(codec.INVALID_PARAMS, f"{field}: {fault}") from error
 
 
 def answer_on_wire(method: str, asked: BaseModel | None, given: Any) -> dict[str, Any]:
@@ -265,7 +265,7 @@ def answer_on_wire(method: str, asked: BaseModel | None, given: Any) -> dict[str
         ConfigurationError: It is no answer to what was asked; it says why.
     """
     from mcp_types import CreateMessageResultWithTools, ElicitResult, ErrorData, ListRootsResult
-    from pydantic import BaseModel, ValidationError
+    from pydantic import ValidationError
 
     if isinstance(given, ErrorData):
         raise Refusal(given.code, given.message, given.data)
@@ -275,12 +275,10 @@ def answer_on_wire(method: str, asked: BaseModel | None, given: Any) -> dict[str
         ROOTS: ListRootsResult,
     }
     try:
-        plain = _dumped(given) if isinstance(given, BaseModel) else given
-        result = _dumped(models[method].model_validate(plain))
+        result = without_type(models[method].model_validate(plain(given)))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "it"
-        text = f"this is no answer to {method}: {field}: {first['msg']}."
+        field, fault = first_fault(error)
+        text = f"this is no answer to {method}: {field or 'it'}: {fault}."
         raise ConfigurationError(text) from error
     if method == ELICIT:
         result = _elicited(asked, result)
@@ -321,9 +319,17 @@ def is_web_url(url: str) -> bool:
     return clean and parts.scheme in ("http", "https") and bool(host)
 
 
-def _dumped(model: BaseModel | None) -> dict[str, Any]:
-    if model is None:
-        return {}
-    found = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+def plain(given: Any) -> Any:
+    """Return an answer as JSON has it: a model as it goes over the wire, anything else as it is."""
+    return without_type(given) if hasattr(given, "model_dump") else given
+
+
+def without_type(model: BaseModel) -> dict[str, Any]:
+    """Return *model* as it goes over the wire; an answer has no ``resultType``."""
+    found = dumped(model)
     found.pop("resultType", None)
     return found
+
+
+def _declared(capabilities: BaseModel | None) -> dict[str, Any]:
+    return {} if capabilities is None else dumped(capabilities)

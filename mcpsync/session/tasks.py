@@ -7,7 +7,8 @@ There are two forms. In 2025-11-25 (requirements 4.6) the client asks for a task
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -152,23 +153,15 @@ class TaskWatch:
                 have run.
         """
         task_id = task if isinstance(task, str) else task.task_id
-        try:
+        with _telling_which(task_id):
             if isinstance(task, str) or task.status != "working":
                 task = self.look(task_id)  # what begins a task tells its state, and no more
             return self._follow(task)
-        except MCPSyncError as error:
-            error.task_id = task_id
-            error.maybe_executed = True
-            raise
 
     def go_on(self, task_id: str, responses: Mapping[str, Any]) -> dict[str, Any]:
         """Tell a task what it wanted to know, and wait as :meth:`result_of` does."""
-        try:
+        with _telling_which(task_id):
             self._ask("tasks/update", {"taskId": task_id, "inputResponses": responses})
-        except MCPSyncError as error:
-            error.task_id = task_id
-            error.maybe_executed = True
-            raise
         self._answered.update(responses)
         return self.result_of(task_id)
 
@@ -248,6 +241,17 @@ class TaskWatch:
                 self._failures = 0
                 return result
             pause(wait, scope.deadline, scope.cancel, doing="waiting for the server's task")
+
+
+@contextlib.contextmanager
+def _telling_which(task_id: str) -> Iterator[None]:
+    """Have errors name the task, and say that it may have run."""
+    try:
+        yield
+    except MCPSyncError as error:
+        error.task_id = task_id
+        error.maybe_executed = True
+        raise
 
 
 def _outcome(task: Task) -> dict[str, Any]:

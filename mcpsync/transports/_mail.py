@@ -85,8 +85,16 @@ class Mail(ABC):
         self._backlog: deque[Message] = deque(maxlen=BACKLOG)
 
     @abstractmethod
+    def send_for(self, waiter: Waiter, message: Message, scope: CallScope) -> None:
+        """Send the request that *waiter* waits for, and note whether the server may have got it."""
+
+    @abstractmethod
     def send(self, message: Message, scope: CallScope) -> None:
         """Send a message that nobody waits for the answer of."""
+
+    def notify(self, message: Message, scope: CallScope) -> None:
+        """Send a notification; otherwise than a reply it has to get there."""
+        self.send(message, scope)
 
     def send_unasked(self, reply: Message) -> None:
         """Send a reply although no call is under way. Runs on the thread that reads."""

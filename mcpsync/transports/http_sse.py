@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 
 from .._runtime.cancel import Watch
@@ -26,11 +25,10 @@ from ..errors import (
 from ..http import HttpEndpoint, HttpResponse
 from ..protocol import codec
 from ..protocol.codec import Message
-from ..protocol.resumption import Cursor
 from ..protocol.sse import ServerSentEvent, SSEDecoder
 from ._mail import REPLY_TIMEOUT, Mail, Waiter
-from ._mailbox import MailStream
-from .base import CallScope, Stream
+from ._mail_transport import MailTransport
+from .base import CallScope
 from .streamable_http import closed_error, refusal_of, send_surely
 
 logger = logging.getLogger(__name__)
@@ -42,7 +40,7 @@ _courier = Courier("replier")
 after_fork_in_child(_courier.forget)
 
 
-class HttpSseTransport:
+class HttpSseTransport(MailTransport):
     """One event stream and everybody who waits for something on it. Thread-safe.
 
     The stream is opened with the first request. A transport whose stream has ended is not used
@@ -52,30 +50,11 @@ class HttpSseTransport:
         endpoint: The URL of the stream. What is POSTed goes where the stream says.
     """
 
-    cancels_by_closing = False  # H9: a notification has to say so
-    ends_by_itself = True  # there is no session to delete: the stream is the session
+    _mail: _StreamMail
 
     def __init__(self, endpoint: HttpEndpoint) -> None:
+        super().__init__(_StreamMail(endpoint), "stream")
         self._endpoint = endpoint
-        self._mail = _StreamMail(endpoint)
-        self._finalizer: weakref.finalize[..., HttpSseTransport] | None = None
-        after_fork_in_child(self._forget)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the stream is there to bring an answer, or was not opened yet."""
-        return self._mail.ended_by is None
-
-    @property
-    def session(self) -> object:
-        """What changes with each new session: the stream itself is the session."""
-        return self._mail
-
-    def adopt(self, version: str) -> None:
-        """Nothing to send along: this transport knows no header for it."""
-
-    def enter_session(self) -> None:
-        """Nothing to change: the stream is the session."""
 
     def open(self, scope: CallScope) -> None:
         """Open the stream, unless it is, and wait until it says where messages are to be sent.
@@ -99,8 +78,7 @@ class HttpSseTransport:
         finally:
             watch.end()
         self._mail.begin(stream, scope.headers)
-        self._finalizer = weakref.finalize(self, _end_forgotten, stream.response, os.getpid())
-        self._finalizer.atexit = False
+        self._cut_if_forgotten(stream.response)
         start_thread("sse", self._mail.read)
 
     def _opened(self, scope: CallScope) -> _Stream:
@@ -119,38 +97,6 @@ class HttpSseTransport:
             "GET", None, STREAM_HEADERS, deadline=scope.deadline, extra_headers=scope.headers
         )
 
-    def request(self, message: Message, scope: CallScope) -> Message:
-        """Send a request and wait for the reply, running callbacks in between."""
-        self.open(scope)
-        waiter = self._mail.register(message)
-        watch = Watch(scope.cancel, waiter.stop)
-        try:
-            self._mail.post_for(waiter, message, scope)
-            reply = self._mail.await_reply(waiter, scope)
-        except MCPSyncError as error:
-            if waiter.sent:
-                error.maybe_executed = True
-            raise
-        finally:
-            watch.end()
-            self._mail.unregister(waiter)
-        if codec.is_error(reply):
-            raise codec.error_of(reply)
-        return reply
-
-    def notify(self, message: Message, scope: CallScope) -> None:
-        """Send a message that has no answer; any 2xx will do.
-
-        Should it arrive twice, that does no harm, so a socket that was stale is no reason to fail.
-        """
-        self._mail.check_open()
-        self._mail.notify(message, scope)
-
-    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
-        """Begin to listen; whatever is said by itself comes on the one stream there is."""
-        self.open(scope)
-        return MailStream(self._mail, message, scope)
-
     def close(self, deadline: Deadline) -> None:
         """End the stream, and every exchange under way. Nothing has to be said for that."""
         error = self._mail.end_with(closed_error())
@@ -158,12 +104,6 @@ class HttpSseTransport:
             self._finalizer.detach()
         self._endpoint.close(error)
         self._mail.close(error)
-
-    def _forget(self) -> None:
-        """Have no stream any more: in a forked process it is the parent's."""
-        if self._finalizer is not None:
-            self._finalizer.detach()
-        self._mail.forget(ConnectionClosed("the process forked; its parent has this stream."))
 
 
 class _Stream:
@@ -232,7 +172,7 @@ class _StreamMail(Mail):
 
     # -- on the threads that wait -----------------------------------------------------------------
 
-    def post_for(self, waiter: Waiter, message: Message, scope: CallScope) -> None:
+    def send_for(self, waiter: Waiter, message: Message, scope: CallScope) -> None:
         """POST the request that *waiter* waits for.
 
         Its answer is not waited for any longer when there is something to look at before: the
@@ -247,7 +187,10 @@ class _StreamMail(Mail):
             waiter.sent = error.maybe_executed  # what came instead, a reply or an error, says more
 
     def notify(self, message: Message, scope: CallScope) -> None:
-        """POST a message that has no answer."""
+        """POST a message that has no answer; any 2xx will do.
+
+        Should it arrive twice, that does no harm, so a socket that was stale is no reason to fail.
+        """
         send_surely(lambda: self._post(message, scope))
 
     def send(self, message: Message, scope: CallScope) -> None:
@@ -336,12 +279,3 @@ class _StreamMail(Mail):
         super().forget(error)
         if self._stream is not None:
             self._stream.response.forget()
-
-
-def _end_forgotten(response: HttpResponse, process: int) -> None:
-    """End the stream of a transport that nobody closed, and with it the thread that reads.
-
-    Not in a forked child that collects it before it could forget it: the stream is its parent's.
-    """
-    if os.getpid() == process:
-        response.cut()

@@ -9,9 +9,7 @@ import logging
 import weakref
 from collections.abc import Callable
 
-from .._runtime.cancel import Watch
 from .._runtime.deadline import Deadline
-from .._runtime.fork import after_fork_in_child
 from .._runtime.threads import start_thread
 from ..config import StdioServerConfig
 from ..errors import (
@@ -25,11 +23,10 @@ from ..errors import (
 from ..http.limits import Limits
 from ..protocol import codec
 from ..protocol.codec import Message
-from ..protocol.resumption import Cursor
 from ._child import Child
-from ._mail import Mail
-from ._mailbox import MailStream
-from .base import CallScope, Stream
+from ._mail import Mail, Waiter
+from ._mail_transport import MailTransport
+from .base import CallScope
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +34,7 @@ LAST_WORD = 1.0  # seconds that a child which does not read has, to say why
 EXIT_TIMEOUT = 2.0  # seconds a child may take to end when we do
 
 
-class StdioTransport:
+class StdioTransport(MailTransport):
     """One child process and everybody who waits for it. Thread-safe.
 
     Args:
@@ -48,77 +45,33 @@ class StdioTransport:
         ConnectError: It cannot be started.
     """
 
-    cancels_by_closing = False  # M10: a notification has to say so
-    ends_by_itself = True  # a child nobody has any more is ended
+    _mail: _ChildMail
 
     def __init__(self, config: StdioServerConfig, limits: Limits) -> None:
         child = Child(config)
-        self._mail = _ChildMail(child, limits)
+        super().__init__(_ChildMail(child, limits), "server")
         self._finalizer = weakref.finalize(self, _end_forgotten, child)
-        after_fork_in_child(self._forget)
         start_thread(f"stdio-{child.pid}", self._mail.read)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the child is there to answer."""
-        return self._mail.ended_by is None
 
     @property
     def pid(self) -> int:
         """The child's process id, which is also its group's."""
         return self._mail.child.pid
 
-    @property
-    def session(self) -> object:
-        """What changes with each new session: the child itself is the session."""
-        return self._mail
-
-    def adopt(self, version: str) -> None:
-        """Nothing to send along: there are no headers."""
-
-    def enter_session(self) -> None:
-        """Nothing to change: the child is the session."""
-
     def request(self, message: Message, scope: CallScope) -> Message:
         """Send a request and wait for the reply, running callbacks in between."""
-        waiter = self._mail.register(message)
-        watch = Watch(scope.cancel, waiter.stop)
         try:
-            line = codec.encode(message) + b"\n"
-            waiter.sent = self._mail.write(line, scope.deadline, lambda: waiter.stopped)
-            reply = self._mail.await_reply(waiter, scope)
-        except MCPSyncError as error:
-            if waiter.sent:
-                error.maybe_executed = True
-            raise
+            return super().request(message, scope)
         finally:
-            watch.end()
-            self._mail.unregister(waiter)
             if self._mail.child.is_garbled:
                 self._mail.end(ConnectionLost("a message to the server was cut in its middle."))
-        if codec.is_error(reply):
-            raise codec.error_of(reply)
-        return reply
-
-    def notify(self, message: Message, scope: CallScope) -> None:
-        """Send a message that has no answer."""
-        self._mail.check_open()
-        self._mail.send(message, scope)
-
-    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
-        """Listen to what the child says by itself, or to what *message* asks for."""
-        return MailStream(self._mail, message, scope)
 
     def close(self, deadline: Deadline) -> None:
         """End the child: close its input, then TERM, then KILL, within the deadline."""
         self._mail.end(ConnectionClosed("the client was closed while the call waited."))
-        self._finalizer.detach()
+        if self._finalizer is not None:
+            self._finalizer.detach()
         self._mail.child.end(deadline)
-
-    def _forget(self) -> None:
-        """Have no child any more: in a forked process it is the parent's."""
-        self._finalizer.detach()
-        self._mail.forget(ConnectionClosed("the process forked; its parent has this server."))
 
 
 class _ChildMail(Mail):
@@ -128,6 +81,11 @@ class _ChildMail(Mail):
         super().__init__(str(child.pid))
         self.child = child
         self._limits = limits
+
+    def send_for(self, waiter: Waiter, message: Message, scope: CallScope) -> None:
+        """Write the request that *waiter* waits for, unless he has stopped waiting."""
+        line = codec.encode(message) + b"\n"
+        waiter.sent = self.write(line, scope.deadline, lambda: waiter.stopped)
 
     def send(self, message: Message, scope: CallScope) -> None:
         """Write a message that nobody waits for the answer of."""

@@ -8,22 +8,18 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import weakref
 from collections.abc import Callable
 
-from .._runtime.cancel import Watch
 from .._runtime.deadline import Deadline
-from .._runtime.fork import after_fork_in_child
 from .._runtime.threads import hold_still_if_copied, start_thread
-from ..errors import ConfigurationError, ConnectionClosed, ConnectionLost, MCPSyncError
+from ..errors import ConfigurationError, ConnectionLost, MCPSyncError
 from ..http import HttpSettings, Limits
 from ..http.websocket import HandshakeRefused, WebSocketConnection
 from ..protocol import codec
 from ..protocol.codec import Message
-from ..protocol.resumption import Cursor
-from ._mail import Mail
-from ._mailbox import MailStream
-from .base import CallScope, Stream
+from ._mail import Mail, Waiter
+from ._mail_transport import MailTransport
+from .base import CallScope
 from .streamable_http import closed_error, refusal_of
 
 logger = logging.getLogger(__name__)
@@ -32,7 +28,7 @@ SUBPROTOCOL = "mcp"
 LAST_WORD = 1.0  # seconds that the reading thread may take to see the end as well
 
 
-class WebSocketTransport:
+class WebSocketTransport(MailTransport):
     """One WebSocket and everybody who waits for something on it. Thread-safe.
 
     It is opened with the first request. A transport whose connection has ended is not used again:
@@ -44,31 +40,12 @@ class WebSocketTransport:
         limits: How long a message may be.
     """
 
-    cancels_by_closing = False  # a notification has to say so
-    ends_by_itself = True  # the connection is the session
+    _mail: _SocketMail
 
     def __init__(self, settings: HttpSettings, limits: Limits) -> None:
+        super().__init__(_SocketMail(f"{settings.origin[1]}:{settings.origin[2]}"), "connection")
         self._settings = settings
         self._limits = limits
-        self._mail = _SocketMail(f"{settings.origin[1]}:{settings.origin[2]}")
-        self._finalizer: weakref.finalize[..., WebSocketTransport] | None = None
-        after_fork_in_child(self._forget)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the connection is there, or was not opened yet."""
-        return self._mail.ended_by is None
-
-    @property
-    def session(self) -> object:
-        """What changes with each new session: the connection itself is the session."""
-        return self._mail
-
-    def adopt(self, version: str) -> None:
-        """Nothing to send along: there are no headers."""
-
-    def enter_session(self) -> None:
-        """Nothing to change: the connection is the session."""
 
     def open(self, scope: CallScope) -> None:
         """Connect, unless it is.
@@ -94,8 +71,7 @@ class WebSocketTransport:
             self._mail.end(copy.copy(error))
             raise
         if self._mail.begin(connection):
-            self._finalizer = weakref.finalize(self, _end_forgotten, connection, os.getpid())
-            self._finalizer.atexit = False
+            self._cut_if_forgotten(connection)
             start_thread("websocket", self._mail.read)
         else:  # closed meanwhile
             connection.close()
@@ -105,32 +81,7 @@ class WebSocketTransport:
         """Send a request and wait for the reply, running callbacks in between."""
         if scope.headers:
             raise ConfigurationError("headers cannot be sent over WebSocket.")
-        self.open(scope)
-        waiter = self._mail.register(message)
-        watch = Watch(scope.cancel, waiter.stop)
-        try:
-            waiter.sent = self._mail.write(message, scope.deadline, lambda: waiter.stopped)
-            reply = self._mail.await_reply(waiter, scope)
-        except MCPSyncError as error:
-            if waiter.sent:
-                error.maybe_executed = True
-            raise
-        finally:
-            watch.end()
-            self._mail.unregister(waiter)
-        if codec.is_error(reply):
-            raise codec.error_of(reply)
-        return reply
-
-    def notify(self, message: Message, scope: CallScope) -> None:
-        """Send a message that has no answer."""
-        self._mail.check_open()
-        self._mail.send(message, scope)
-
-    def listen(self, message: Message | None, scope: CallScope, cursor: Cursor) -> Stream:
-        """Begin to listen; whatever is said by itself comes on the one connection there is."""
-        self.open(scope)
-        return MailStream(self._mail, message, scope)
+        return super().request(message, scope)
 
     def close(self, deadline: Deadline) -> None:
         """Say goodbye, in half a second at most, and end the connection."""
@@ -142,12 +93,6 @@ class WebSocketTransport:
         if connection is not None:
             connection.say_goodbye(deadline)
             connection.abort(error)
-
-    def _forget(self) -> None:
-        """Have no connection any more: in a forked process it is the parent's."""
-        if self._finalizer is not None:
-            self._finalizer.detach()
-        self._mail.forget(ConnectionClosed("the process forked; its parent has this connection."))
 
 
 class _SocketMail(Mail):
@@ -161,6 +106,10 @@ class _SocketMail(Mail):
         """Take *connection*, unless all is over by now; say whether it was taken."""
         self.connection = connection
         return self.ended_by is None
+
+    def send_for(self, waiter: Waiter, message: Message, scope: CallScope) -> None:
+        """Send the request that *waiter* waits for, unless he has stopped waiting."""
+        waiter.sent = self.write(message, scope.deadline, lambda: waiter.stopped)
 
     def send(self, message: Message, scope: CallScope) -> None:
         """Send a message that nobody waits for the answer of."""
@@ -207,12 +156,3 @@ class _SocketMail(Mail):
         super().forget(error)
         if self.connection is not None:
             self.connection.forget()
-
-
-def _end_forgotten(connection: WebSocketConnection, process: int) -> None:
-    """End the connection of a transport that nobody closed, and the thread that reads.
-
-    Not in a forked child that collects it before it could forget it: it is its parent's.
-    """
-    if os.getpid() == process:
-        connection.cut()
