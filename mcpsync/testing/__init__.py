@@ -7,6 +7,7 @@ It needs nothing but the standard library and shares no code with the client: se
 from .clock import FakeClock
 from .command import stdio_command
 from .faults import Fault
+from .front import Page
 from .journal import CancelledRequest, RecordedRequest
 from .local_server import LocalServer
 
@@ -15,6 +16,7 @@ __all__ = [
     "FakeClock",
     "Fault",
     "LocalServer",
+    "Page",
     "RecordedRequest",
     "stdio_command",
 ]

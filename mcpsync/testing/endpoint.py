@@ -9,6 +9,7 @@ from .call import Options
 from .dispatch import Dispatcher
 from .exchange import Exchange
 from .faults import LEGACY_ONLY, Fault, FaultPlan, Injection
+from .front import Front
 from .journal import Journal, RecordedRequest
 from .jsonrpc import (
     META_VERSION,
@@ -38,6 +39,7 @@ class Endpoint:
     Attributes:
         auth_token: The bearer token that every request must carry; None for none.
         set_cookie: ``name=value`` for clients that send no such cookie; ``{n}`` counts them.
+        front: Answers requests before anything else looks at them, or lets them pass.
     """
 
     def __init__(self, options: Options, journal: Journal, plan: FaultPlan) -> None:
@@ -54,6 +56,7 @@ class Endpoint:
         self.sse = SseHTTP(journal, plan, self.runner, self.legacy.sessions)
         self.auth_token: str | None = None
         self.set_cookie: str | None = None
+        self.front: Front | None = None
 
     def handle(self, connection: Connection, request: HTTPRequest) -> None:
         """Answer one request.
@@ -125,7 +128,11 @@ class Endpoint:
     def _answer(self, exchange: Exchange) -> None:
         request = exchange.request
         streams = self._options.transport == "sse"
-        if not streams and request.path.partition("?")[0] not in PATHS:
+        page = self.front(request) if self.front is not None else None
+        if page is not None:
+            exchange.responder.headers += page.headers
+            exchange.responder.send_body(page.status, page.body, page.content_type)
+        elif not streams and request.path.partition("?")[0] not in PATHS:
             exchange.responder.send_body(404, b"Not Found", "text/plain")
         elif not self._is_authorised(request):
             _ask_for_token(exchange)

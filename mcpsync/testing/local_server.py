@@ -15,6 +15,7 @@ from typing import Literal, Self
 from .call import Options
 from .endpoint import Endpoint
 from .faults import DEFAULT_SIZE, HTTP_FAULTS, Fault, FaultPlan, Injection
+from .front import Front
 from .journal import CancelledRequest, Journal, RecordedRequest
 from .jsonrpc import JSONObject
 from .skills import SkillShelf
@@ -70,6 +71,7 @@ class LocalServer:
         port: int = 0,
         streams: bool = True,
         retry: float | None = None,
+        front: Front | None = None,
     ) -> None:
         self._journal = Journal()
         self._plan = FaultPlan()
@@ -90,6 +92,7 @@ class LocalServer:
         self._endpoint = Endpoint(options, self._journal, self._plan)
         self._endpoint.auth_token = auth_token
         self._endpoint.set_cookie = set_cookie
+        self._endpoint.front = front
         self._port = port
         self._stopping = threading.Event()
         self._lock = threading.Lock()
