@@ -65,7 +65,7 @@ class Ceremony:
         self.clock = clock or SystemClock()
         self.storage = storage or TokenStorage(store, self.clock)
         self.flows = FlowStateManager(store, self.clock)
-        self._server_url = server_url
+        self.server_url = server_url
         self._options = options
         self._fetcher = fetcher
         self._discovery = Discovery(fetcher)
@@ -107,7 +107,11 @@ class Ceremony:
         """
         demand = demand or Demand()
         there = self.flows.find(owner)
-        enough = there is not None and {*demand.scope, *asked} <= {*there.facts["scopes"]}
+        enough = (
+            there is not None
+            and there.facts["server_url"] == self.server_url
+            and {*demand.scope, *asked} <= {*there.facts["scopes"]}
+        )
         if there is not None and enough and self.flows.is_fresh(there):
             return there
         found = self._found(demand, deadline, cancel)
@@ -151,6 +155,7 @@ class Ceremony:
             created_at=self.clock.time(),
             facts={
                 **facts,
+                "server_url": self.server_url,
                 "issuer": server.issuer,
                 "says_iss": server.authorization_response_iss_parameter_supported,
                 "token_endpoint": server.token_endpoint,
@@ -174,7 +179,7 @@ class Ceremony:
         options = self._options
         if options.authorization_url and options.token_url and options.client_id:
             server = ServerMetadata(
-                issuer=options.issuer or self._server_url,
+                issuer=options.issuer or self.server_url,
                 authorization_endpoint=options.authorization_url,
                 token_endpoint=options.token_url,
                 revocation_endpoint=options.revocation_url,
@@ -182,7 +187,7 @@ class Ceremony:
             )
             return Discovered(server, None, None)
         return self._discovery.find(
-            self._server_url,
+            self.server_url,
             deadline,
             cancel,
             hint=demand.resource_metadata,
@@ -219,6 +224,8 @@ class Ceremony:
         except MCPSyncError as error:
             self.flows.fail(taken, getattr(error, "error", None) or type(error).__name__)
             raise
+        if not self.flows.is_there(taken):  # the user signed out, or it was cancelled
+            raise OAuthError("the sign-in was cancelled meanwhile.", error="flow_cancelled")
         self.storage.keep(owner, grant)
         self.flows.complete(taken)
         return grant
@@ -227,7 +234,7 @@ class Ceremony:
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
     ) -> Grant:
         facts = flow.facts
-        if facts["resource"] is not None and not covers(facts["resource"], self._server_url):
+        if facts["resource"] is not None and not covers(facts["resource"], self.server_url):
             raise OAuthError(
                 "the server was configured anew meanwhile; sign in again.",
                 error="resource_mismatch",
@@ -260,6 +267,7 @@ class Ceremony:
             revocation_endpoint=facts["revocation_endpoint"],
             step_ups=facts["step_ups"],
             dpop_key=pem,
+            server_url=self.server_url,
         )
 
     def endpoint(

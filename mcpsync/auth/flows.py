@@ -161,6 +161,11 @@ class FlowStateManager:
             raise OAuthError("this sign-in is being completed.", error="flow_busy", retryable=True)
         return taken
 
+    def is_there(self, flow: Flow) -> bool:
+        """Whether nobody has forgotten or replaced it."""
+        now = self.find(flow.flow_id)
+        return now is not None and _same(now.state, flow.state)
+
     def complete(self, flow: Flow) -> None:
         """Say that it is done. Works twice."""
         self._end(flow, FlowStatus.COMPLETED, None)

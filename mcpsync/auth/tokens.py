@@ -13,6 +13,7 @@ from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
+from .._runtime.fork import after_fork_in_child
 from ..errors import OAuthError
 from ..stores import Entry, Store
 from ..stores.holding import hold
@@ -44,6 +45,7 @@ class Grant:
         dpop_key: The key they are bound to, in PEM.
         step_ups: How often more was asked for since somebody signed in. (A15)
         attempt: Of the refresh token, the hash of the one that somebody began to redeem, and when.
+        server_url: The server that somebody signed in at; no other one sees them. (S3)
     """
 
     tokens: Tokens
@@ -56,12 +58,17 @@ class Grant:
     dpop_key: str | None = field(default=None, repr=False)
     step_ups: int = 0
     attempt: tuple[str, float] | None = None
+    server_url: str | None = None
 
     def is_good(self, now: float, rejected: str | None = None) -> bool:
         """Whether its access token may be used: not over, and not the one that was turned down."""
         tokens = self.tokens
         over = tokens.expires_at is not None and tokens.expires_at - SKEW <= now
         return not over and tokens.access_token != rejected
+
+    def is_for(self, server_url: str) -> bool:
+        """Whether it is for the server at *server_url*: a name may lead elsewhere by now."""
+        return self.server_url in (None, server_url)
 
 
 class NoGrant(Exception):
@@ -87,6 +94,7 @@ class TokenStorage:
         self._store = store
         self._clock = clock
         self._flights: SingleFlight[str, Grant] = SingleFlight()
+        after_fork_in_child(self._flights.reset)
 
     def find(self, owner: str) -> Grant | None:
         """Return what *owner* (a user at a server) has."""
