@@ -65,7 +65,7 @@ class Ceremony:
         self.clock = clock or SystemClock()
         self.storage = storage or TokenStorage(store, self.clock)
         self.flows = FlowStateManager(store, self.clock)
-        self.server_url = server_url
+        self._server_url = self.server_url = server_url
         self._options = options
         self._fetcher = fetcher
         self._discovery = Discovery(fetcher)
@@ -105,13 +105,10 @@ class Ceremony:
         Raises:
             MCPSyncError: It cannot be begun.
         """
+        self._forget_what_was_elsewhere(owner)
         demand = demand or Demand()
         there = self.flows.find(owner)
-        enough = (
-            there is not None
-            and there.facts["server_url"] == self.server_url
-            and {*demand.scope, *asked} <= {*there.facts["scopes"]}
-        )
+        enough = there is not None and {*demand.scope, *asked} <= {*there.facts["scopes"]}
         if there is not None and enough and self.flows.is_fresh(there):
             return there
         found = self._found(demand, deadline, cancel)
@@ -179,7 +176,7 @@ class Ceremony:
         options = self._options
         if options.authorization_url and options.token_url and options.client_id:
             server = ServerMetadata(
-                issuer=options.issuer or self.server_url,
+                issuer=options.issuer or self._server_url,
                 authorization_endpoint=options.authorization_url,
                 token_endpoint=options.token_url,
                 revocation_endpoint=options.revocation_url,
@@ -187,7 +184,7 @@ class Ceremony:
             )
             return Discovered(server, None, None)
         return self._discovery.find(
-            self.server_url,
+            self._server_url,
             deadline,
             cancel,
             hint=demand.resource_metadata,
@@ -230,11 +227,17 @@ class Ceremony:
         self.flows.complete(taken)
         return grant
 
+    def _forget_what_was_elsewhere(self, owner: str) -> None:
+        """Forget a sign-in at another server, which had the same name before."""
+        there = self.flows.find(owner)
+        if there is not None and there.facts.get("server_url") != self.server_url:
+            self.flows.forget(owner)
+
     def _redeemed(
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
     ) -> Grant:
         facts = flow.facts
-        if facts["resource"] is not None and not covers(facts["resource"], self.server_url):
+        if facts["resource"] is not None and not covers(facts["resource"], self._server_url):
             raise OAuthError(
                 "the server was configured anew meanwhile; sign in again.",
                 error="resource_mismatch",

@@ -59,6 +59,8 @@ class SignIn(Authorizer):
             except NoGrant as none:
                 logger.info("a sign-in is over: %s", none.why)
                 return
+        if not grant.is_for(self.ceremony.server_url):
+            return
         tokens = grant.tokens
         request.headers["Authorization"] = f"{tokens.token_type} {tokens.access_token}"
         key = self._key_of(grant)
@@ -91,8 +93,6 @@ class SignIn(Authorizer):
         if status == 403:
             if demand.error != "insufficient_scope":
                 return False
-            if self._is_outdated(sent) and occasion.attempt == 0:
-                return True
             raise self._more_wanted(demand, challenge, sent, occasion)
         if demand.error == NONCE_WANTED and occasion.attempt == 0:
             return True  # the nonce was noted
@@ -111,14 +111,9 @@ class SignIn(Authorizer):
         grant, when = self._seen
         now = self._clock.monotonic()
         if now - when >= RECHECK or (grant is not None and not grant.is_good(self._clock.time())):
-            grant = self._found()
+            grant = self.ceremony.storage.find(self.owner)
             self._seen = grant, now
         return grant
-
-    def _found(self) -> Grant | None:
-        grant = self.ceremony.storage.find(self.owner)
-        is_ours = grant is not None and grant.is_for(self.ceremony.server_url)
-        return grant if is_ours else None
 
     def _key_of(self, grant: Grant) -> DPoPKey | None:
         """Return the key that a grant is bound to; made once, for it keeps nonces."""
@@ -131,8 +126,9 @@ class SignIn(Authorizer):
 
     def _refreshed(self, occasion: Occasion, rejected: str | None) -> Grant:
         try:
-            if self._found() is None:
-                raise NoGrant("nobody has signed in")
+            there = self.ceremony.storage.find(self.owner)
+            if there is not None and not there.is_for(self.ceremony.server_url):
+                raise NoGrant("what there is, is another server's")
             grant = self.ceremony.storage.fresh(
                 self.owner,
                 lambda grant: self._redeemed(grant, occasion),
@@ -167,17 +163,18 @@ class SignIn(Authorizer):
             self.ceremony.note_refusal(grant.client, error)
             raise
 
-    def _is_outdated(self, sent: str | None) -> bool:
-        """Whether the user has agreed to more, or has signed in anew, since *sent* was read."""
-        grant = self._found()
-        self._seen = grant, self._clock.monotonic()
-        return grant is not None and sent is not None and grant.tokens.access_token != sent
-
     def _more_wanted(
         self, demand: Demand, challenge: str | None, sent: str | None, occasion: Occasion
     ) -> MCPSyncError:
         """Return what a 403 comes to: a sign-in that asks for more, or the end. (A15)"""
-        grant = self._found()
+        grant = self.ceremony.storage.find(self.owner)
+        if grant is not None and sent is not None and grant.tokens.access_token != sent:
+            return InsufficientScope(
+                "the user signed in anew meanwhile; try again.",
+                challenge=challenge,
+                required_scopes=demand.scope,
+                retryable=True,
+            )
         asked = grant.scopes if grant is not None else ()
         steps = grant.step_ups if grant is not None else 0
         if steps >= MOST_STEP_UPS or (demand.scope and set(demand.scope) <= set(asked)):

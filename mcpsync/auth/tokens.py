@@ -13,7 +13,6 @@ from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
-from .._runtime.fork import after_fork_in_child
 from ..errors import OAuthError
 from ..stores import Entry, Store
 from ..stores.holding import hold
@@ -94,7 +93,6 @@ class TokenStorage:
         self._store = store
         self._clock = clock
         self._flights: SingleFlight[str, Grant] = SingleFlight()
-        after_fork_in_child(self._flights.reset)
 
     def find(self, owner: str) -> Grant | None:
         """Return what *owner* (a user at a server) has."""
