@@ -101,9 +101,11 @@ class Authorizing(Reconnecting):
             failure.with_context(server_name=name, user_id=user_id)
             raise
         self._factory.clear_cooldown(name, user_id)
+        key = Key(user_id, name)
+        self._reconnections.forget(key)
         if is_new and reconnect:
             owner = User(id=user_id) if user is UNCHECKED else as_user(user)
-            self._reconnect_after_sign_in(Key(user_id, name), owner, scope)
+            self._reconnect_after_sign_in(key, owner, scope)
         return CompletedSignIn(name, user_id)
 
     def cancel_authorization(self, server: str, *, user: Any) -> bool:

@@ -292,7 +292,6 @@ class Reconnecting:
 
         Whatever goes wrong here does not undo the sign-in: the next call tries again.
         """
-        self._reconnections.forget(key)
         config = self._configs.get_server_config(key.server_name)
         if config is None or facts_of(config).scope in ("app", "request"):
             return

@@ -98,7 +98,7 @@ def test_whoever_comes_late_is_sent_to_the_same_url(
 
 def test_what_says_where_to_go_can_be_sent_to_another_process(manager: MCPManager) -> None:
     required = turned_away(manager)
-    there = pickle.loads(pickle.dumps(required))
+    there = pickle.loads(pickle.dumps(required))  # noqa: S301 - our own
     assert there.authorization_url == required.authorization_url
     assert there.browser_binding == required.browser_binding
 
