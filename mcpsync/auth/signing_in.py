@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 RECHECK: Final = 5.0  # seconds after which the store is asked again whether a grant is still there
 DOUBTFUL: Final = 60.0  # seconds in which a token that is turned down at once is not refreshed
 NONCE_WANTED: Final = "use_dpop_nonce"
-MOST_STEP_UPS: Final = 2  # times that more is asked for than before (A15)
+MOST_STEP_UPS: Final = 8  # times that scopes are asked for besides those of before (A15)
+MOST_BLIND_STEP_UPS: Final = 2  # the same where the server does not say which it wants
 
 
 class SignIn(Authorizer):
@@ -65,6 +66,12 @@ class SignIn(Authorizer):
         if key is not None and tokens.token_type == "DPoP":  # noqa: S105 - not a token
             proof = key.proof(request.method or "", request.url or "", tokens.access_token)
             request.headers.update(proof)
+
+    def accepted(self, request: PreparedRequest) -> None:
+        """Trust a token that a 401 brought as much as any other: it was good."""
+        doubtful, _ = self._doubtful
+        if doubtful and _token_in(request) == doubtful:
+            self._doubtful = "", 0.0
 
     def note(self, url: str, headers: Mapping[str, str]) -> None:
         """Keep the nonce of an answer, if there is one, for the next proof."""
@@ -172,9 +179,14 @@ class SignIn(Authorizer):
             )
         asked = grant.scopes if grant is not None else ()
         steps = grant.step_ups if grant is not None else 0
-        if steps >= MOST_STEP_UPS or (demand.scope and set(demand.scope) <= set(asked)):
+        why = None
+        if demand.scope and set(demand.scope) <= set(asked):
+            why = "the user was asked for that already"
+        elif steps >= (MOST_STEP_UPS if demand.scope else MOST_BLIND_STEP_UPS):
+            why = f"the user was asked for more {steps} times already"
+        if why is not None:
             return InsufficientScope(
-                "the credentials do not reach that far, and the user was asked for that already.",
+                f"the credentials do not reach that far, and {why}.",
                 challenge=challenge,
                 required_scopes=demand.scope,
             )
