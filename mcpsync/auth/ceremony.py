@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -300,6 +300,15 @@ class Ceremony:
             server, self._fetcher, self.clock, key=self._options.client_key, dpop=key
         )
 
+    def client_of(self, grant: Grant) -> ClientCredentials:
+        """Return whom a grant was given to; one that is configured may have a new secret by now."""
+        known, now = grant.client, self._options.client()
+        if now is None or (known.source, known.client_id) != (now.source, now.client_id):
+            return known
+        return (
+            known if now.issuer not in (None, grant.issuer) else replace(now, issuer=grant.issuer)
+        )
+
     def note_refusal(self, client: ClientCredentials, error: OAuthError) -> None:
         """Forget a registration that the authorization server does not know any more."""
         if error.error in CLIENT_IS_UNKNOWN:
@@ -334,7 +343,9 @@ class Ceremony:
         self, grant: Grant, endpoint: str, deadline: Deadline, cancel: Cancellation | None
     ) -> bool:
         try:
-            told = self.endpoint(grant.issuer, grant.token_endpoint).authentication(grant.client)
+            told = self.endpoint(grant.issuer, grant.token_endpoint).authentication(
+                self.client_of(grant)
+            )
         except MCPSyncError as error:  # a key that is not configured any more
             logger.warning("tokens were not revoked at their server: %s", error)
             return False

@@ -282,7 +282,7 @@ def _flow(value: bytes) -> Flow:
     try:
         found = json.loads(value)
         return Flow(**{**found, "status": FlowStatus(found["status"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError):
         raise StoreError(
             "the store holds a sign-in that cannot be read; another version may have put it there.",
             retryable=False,

@@ -251,7 +251,7 @@ def _grant(value: bytes) -> Grant:
         found["scopes"] = tuple(found["scopes"])
         found["attempt"] = tuple(found["attempt"]) if found["attempt"] else None
         return Grant(**found)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError):
         raise StoreError(
             "the store holds tokens that cannot be read; another version may have put them there.",
             retryable=False,
