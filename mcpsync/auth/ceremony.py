@@ -305,9 +305,8 @@ class Ceremony:
         known, now = grant.client, self._options.client()
         if now is None or (known.source, known.client_id) != (now.source, now.client_id):
             return known
-        return (
-            known if now.issuer not in (None, grant.issuer) else replace(now, issuer=grant.issuer)
-        )
+        fits = now.issuer in (None, grant.issuer)
+        return replace(now, issuer=grant.issuer) if fits else known
 
     def note_refusal(self, client: ClientCredentials, error: OAuthError) -> None:
         """Forget a registration that the authorization server does not know any more."""

@@ -82,6 +82,10 @@ class Flow:
         """Whether *binding* is this flow's, compared in constant time."""
         return _same(binding, self.browser_binding)
 
+    def same_as(self, other: Flow) -> bool:
+        """Whether both are the same sign-in, wherever they stand."""
+        return _same(self.state, other.state)
+
     @property
     def stands(self) -> FlowStatus:
         """Where it stands, as seen from outside: what is being redeemed is not done yet."""
@@ -133,9 +137,9 @@ class FlowStateManager:
         while True:
             entry = self._store.get(_flow_key(flow_id))
             there = None if entry is None else _readable(entry)
-            if there is not None and self.is_fresh(there):
-                if instead_of is None or not _same(there.state, instead_of.state):
-                    return there
+            is_that = instead_of is not None and there is not None and there.same_as(instead_of)
+            if there is not None and self.is_fresh(there) and not is_that:
+                return there
             made = replace(make(), browser_key=secrets.token_hex(16))
             version = None if entry is None else entry.version
             # The state first: a flow whose state is unknown could never be completed.
@@ -166,7 +170,7 @@ class FlowStateManager:
         hashed = _hash(code)
         entry = self._entry(flow)
         now = None if entry is None else _flow(entry.value)
-        if entry is None or now is None or not _same(now.state, flow.state):
+        if entry is None or now is None or not now.same_as(flow):
             raise OAuthError("this sign-in is over; begin a new one.", error="flow_expired")
         if now.status is FlowStatus.COMPLETED and now.code_hash == hashed:
             return None
@@ -220,7 +224,7 @@ class FlowStateManager:
         delay = POLL_FIRST
         while True:
             now = self.find(flow.flow_id)
-            if now is None or not _same(now.state, flow.state):
+            if now is None or not now.same_as(flow):
                 raise OAuthError("the sign-in was cancelled.", error="flow_cancelled")
             if now.status is FlowStatus.COMPLETED:
                 return
@@ -234,7 +238,7 @@ class FlowStateManager:
         while True:
             entry = self._entry(flow)
             now = None if entry is None else _flow(entry.value)
-            if entry is None or now is None or not _same(now.state, flow.state):
+            if entry is None or now is None or not now.same_as(flow):
                 return
             if now.status in (FlowStatus.COMPLETED, FlowStatus.FAILED):
                 return
