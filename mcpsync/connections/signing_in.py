@@ -303,8 +303,8 @@ class SignIns:
             grant.tokens.refresh_token is not None or grant.is_good(self._clock.time())
         )
         fresh = flow is not None and self.flows.is_fresh(flow)
-        status = None if flow is None else flow.status
-        if flow is not None and not fresh and status in (FlowStatus.PENDING, FlowStatus.REDEEMING):
+        status = None if flow is None else flow.stands
+        if not fresh and status is FlowStatus.PENDING:
             status = FlowStatus.FAILED  # [seed: a stale one counts as failed]
         return AuthorizationStatus(
             good,
