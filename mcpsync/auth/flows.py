@@ -186,7 +186,7 @@ class FlowStateManager:
     def is_there(self, flow: Flow) -> bool:
         """Whether nobody has forgotten or replaced it."""
         now = self.find(flow.flow_id)
-        return now is not None and _same(now.state, flow.state)
+        return now is not None and now.same_as(flow)
 
     def complete(self, flow: Flow) -> None:
         """Say that it is done. Works twice."""

@@ -503,7 +503,7 @@ def test_a_token_that_is_over_and_cannot_be_refreshed_is_none(
         assert not manager.authorization_status("crm", user="ada").is_authorized
 
 
-def test_the_status_while_a_code_is_redeemed(one: Authority) -> None:
+def test_a_sign_in_is_pending_until_its_code_is_redeemed(one: Authority) -> None:
     with manager_for(one) as manager:
         back = what_comes_back(one, turned_away(manager).authorization_url)
         seen = []
@@ -513,7 +513,7 @@ def test_the_status_while_a_code_is_redeemed(one: Authority) -> None:
 
         one.say("/token", look)
         manager.complete_authorization(**back)
-        assert seen == [FlowStatus.REDEEMING]
+        assert seen == [FlowStatus.PENDING]
 
 
 def test_the_status_asks_nobody(one: Authority) -> None:
