@@ -108,6 +108,15 @@ class SignIns:
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
         self._machines: dict[str, tuple[ServerConfig, Authorizer]] = {}
 
+    def signs_in(self, config: ServerConfig) -> bool:
+        """Whether users can sign in, or the application can, at a server configured like this."""
+        if config.obo is not None:
+            return False
+        said = (config.oauth if isinstance(config, HttpServerConfig) else None) or _UNSAID
+        if said.grant != "authorization_code" or self._redirect_uri is not None:
+            return True
+        return said.redirect_uri is not None and not is_user_sourced(config)
+
     def authorizer_for(self, key: Key, config: ServerConfig) -> Authorizer | None:
         """Return what adds credentials to the requests of a connection; None if nothing does.
 
