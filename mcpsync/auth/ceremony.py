@@ -67,7 +67,7 @@ class Ceremony:
         self.clock = clock or SystemClock()
         self.storage = storage or TokenStorage(store, self.clock)
         self.flows = FlowStateManager(store, self.clock)
-        self._server_url = server_url
+        self._server_url = self.server_url = server_url
         self._options = options
         self._fetcher = fetcher
         self._discovery = Discovery(fetcher)
@@ -107,6 +107,7 @@ class Ceremony:
         Raises:
             MCPSyncError: It cannot be begun.
         """
+        self._forget_what_was_elsewhere(owner)
         demand = demand or Demand()
         needed = {*demand.scope, *asked} - {OFFLINE}  # that one is asked for only if it is offered
         there = self._under_way(owner)
@@ -166,6 +167,7 @@ class Ceremony:
             created_at=self.clock.time(),
             facts={
                 **facts,
+                "server_url": self.server_url,
                 "issuer": server.issuer,
                 "says_iss": server.authorization_response_iss_parameter_supported,
                 "token_endpoint": server.token_endpoint,
@@ -233,6 +235,8 @@ class Ceremony:
             return None
         try:
             grant = self._redeemed(taken, code, deadline, cancel)
+            if not self.flows.is_there(taken):  # the user signed out, or it was cancelled
+                raise OAuthError("the sign-in was cancelled meanwhile.", error="flow_cancelled")
             self.storage.keep(owner, grant)
         except MCPSyncError as error:
             with contextlib.suppress(StoreError):  # if that is what failed, it may fail again
@@ -251,6 +255,12 @@ class Ceremony:
                 if error.error != BUSY:
                     raise
             self.flows.wait(flow, deadline, cancel)
+
+    def _forget_what_was_elsewhere(self, owner: str) -> None:
+        """Forget a sign-in at another server, which had the same name before."""
+        there = self.flows.find_readable(owner)
+        if there is not None and there.facts.get("server_url") != self.server_url:
+            self.flows.forget(owner)
 
     def _redeemed(
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
@@ -289,6 +299,7 @@ class Ceremony:
             revocation_endpoint=facts["revocation_endpoint"],
             step_ups=facts["step_ups"],
             dpop_key=pem,
+            server_url=self.server_url,
         )
 
     def endpoint(

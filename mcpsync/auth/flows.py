@@ -183,6 +183,11 @@ class FlowStateManager:
             raise OAuthError("this sign-in is being completed.", error=BUSY, retryable=True)
         return taken
 
+    def is_there(self, flow: Flow) -> bool:
+        """Whether nobody has forgotten or replaced it."""
+        now = self.find(flow.flow_id)
+        return now is not None and now.same_as(flow)
+
     def complete(self, flow: Flow) -> None:
         """Say that it is done. Works twice."""
         self._end(flow, FlowStatus.COMPLETED, None)

@@ -15,10 +15,10 @@ from .challenge import Demand, demand_of
 from .dpop import DPoPKey
 from .scopes import Scopes
 from .token_endpoint import Tokens
-from .tokens import Grant, NoGrant
+from .tokens import SEEN_THROUGH, Grant, NoGrant
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
+    from ..http.settings import PreparedRequest
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,8 @@ class SignIn(Authorizer):
             except NoGrant as none:
                 logger.info("a sign-in is over: %s", none.why)
                 return
+        if not grant.is_for(self.ceremony.server_url):
+            return
         tokens = grant.tokens
         request.headers["Authorization"] = f"{tokens.token_type} {tokens.access_token}"
         key = self._key_of(grant)
@@ -132,9 +134,12 @@ class SignIn(Authorizer):
 
     def _refreshed(self, occasion: Occasion, rejected: str | None) -> Grant:
         try:
+            there = self.ceremony.storage.find(self.owner)
+            if there is not None and not there.is_for(self.ceremony.server_url):
+                raise NoGrant("what there is, is another server's")
             grant = self.ceremony.storage.fresh(
                 self.owner,
-                lambda grant: self._redeemed(grant, occasion),
+                self._redeemed,
                 occasion.deadline,
                 occasion.cancel,
                 rejected=rejected,
@@ -145,7 +150,7 @@ class SignIn(Authorizer):
         self._seen = grant, self._clock.monotonic()
         return grant
 
-    def _redeemed(self, grant: Grant, occasion: Occasion) -> Tokens:
+    def _redeemed(self, grant: Grant) -> Tokens:
         """Redeem a refresh token where it came from, and nowhere else."""
         fields = {
             "grant_type": "refresh_token",
@@ -159,8 +164,7 @@ class SignIn(Authorizer):
             return endpoint.grant(
                 client,
                 fields,
-                occasion.deadline,
-                occasion.cancel,
+                Deadline(SEEN_THROUGH),
                 asked=grant.tokens.scopes,
             )
         except OAuthError as error:
