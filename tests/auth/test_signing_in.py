@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mcpsync import Client
+from mcpsync import Cancellation, Client
 from mcpsync.auth import OAuth
 from mcpsync.auth import signing_in as module
 from mcpsync.auth.tokens import SKEW
@@ -16,6 +16,8 @@ from mcpsync.errors import (
     MCPSyncError,
     MessageInvalid,
     OAuthError,
+    RequestCancelled,
+    RequestTimeout,
     StoreError,
     TransportError,
 )
@@ -23,7 +25,7 @@ from mcpsync.testing import FakeClock, Page
 from support.authority import Authority
 from support.browser import CALLBACK, Browser, query
 from support.stores import FailingStore
-from support.threads import outcome, start
+from support.threads import Gate, outcome, start
 
 SUM = {"a": 1, "b": 2}
 
@@ -374,6 +376,76 @@ def test_an_authorization_server_that_is_gone_takes_no_grant_along(authority, ap
         client.call_tool("add", SUM)
     assert not caught.value.maybe_executed
     assert app.grant().tokens.refresh_token is not None
+
+
+def page(body, status=200, **headers):
+    return Page(status, body, "application/json", tuple(headers.items()))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        page(b" " * (1024 * 1024 + 1)),
+        page(b"s3cret" + b"[" * 100_000),
+        page(b"", 302, Location="https://evil.example/?s3cret"),
+        page(b"", 307, Location="http://127.0.0.1:1/token"),
+        page(b"{", **{"Content-Encoding": "gzip"}),
+    ],
+    ids=["endless", "deep", "to another server", "to another port", "no gzip"],
+)
+@pytest.mark.parametrize("when", ["over", "turned down"])
+def test_a_bad_answer_to_a_refresh_is_a_typed_error_of_a_call_that_was_not_made(
+    authority, app, clock, answer, when
+):
+    authority.rotate = False
+    client = app.signed_in()
+    if when == "over":
+        clock.advance(3600)
+    authority.end_access_tokens()
+    authority.say("/token", answer)
+    with pytest.raises(MCPSyncError) as caught:
+        client.call_tool("add", SUM)
+    assert not isinstance(caught.value, AuthorizationRequired)
+    assert not caught.value.maybe_executed
+    assert "has not run it" in str(caught.value)
+    assert "s3cret" not in f"{caught.value!r}{caught.value}"
+    add(client)
+    assert authority.mcp.executions["add"] == 1
+
+
+@pytest.mark.parametrize("when", ["over", "turned down"])
+def test_a_token_endpoint_that_hangs_is_waited_for_no_longer_than_the_call(
+    authority, app, clock, when
+):
+    authority.rotate = False
+    client = app.signed_in()
+    if when == "over":
+        clock.advance(3600)
+    authority.end_access_tokens()
+    gate = Gate()
+    authority.say("/token", gate)
+    with pytest.raises(RequestTimeout) as caught:
+        client.call_tool("add", SUM, timeout=0.3)
+    assert not caught.value.maybe_executed
+    gate.open()
+    add(client)
+    assert authority.mcp.executions["add"] == 1
+
+
+def test_a_refresh_is_given_up_when_another_thread_cancels_the_call(authority, app):
+    authority.rotate = False
+    client = app.signed_in()
+    authority.end_access_tokens()
+    gate, cancel = Gate(), Cancellation()
+    authority.say("/token", gate)
+    task = start(lambda: client.call_tool("add", SUM, cancel=cancel))
+    gate.wait_reached()
+    cancel.cancel()
+    found = outcome(task)
+    assert isinstance(found, RequestCancelled)
+    assert not found.maybe_executed
+    gate.open()
+    add(client)
 
 
 def test_an_answer_that_is_lost_is_a_sign_in_and_no_silent_loss(authority, app):
