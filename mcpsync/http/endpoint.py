@@ -305,7 +305,7 @@ class HttpEndpoint:
 
     def _refuse_bearer(self, request: PreparedRequest) -> None:
         value = str(request.headers.get("authorization", ""))
-        if value.lower().startswith("bearer"):
+        if value.lower().startswith(("bearer", "dpop")):
             raise RefusedError(
                 f"a bearer token would go to {self._host} over plain http; use https."
             )
