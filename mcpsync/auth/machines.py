@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict, Unpack
 
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock, SystemClock
@@ -24,7 +24,7 @@ from .token_endpoint import NONCE_WANTED, ClientKey, TokenEndpoint, Tokens
 from .tokens import SKEW
 
 if TYPE_CHECKING:
-    from ..http.settings import Session
+    from ..http.settings import PreparedRequest, Session
     from ..security.addresses import Reach
 
 DOUBTFUL: Final = 60.0  # seconds in which a token that replaced a refused one is not replaced
@@ -169,7 +169,7 @@ class MachineAuthorizer(Authorizer):
     def _forget(self) -> None:
         self._flights.reset()
 
-    def authorize(self, request: Any, occasion: Occasion) -> None:
+    def authorize(self, request: PreparedRequest, occasion: Occasion) -> None:
         """Add the token, a new one if it is over; without any, the server will say so."""
         held = self._held
         if held is None:
@@ -192,7 +192,7 @@ class MachineAuthorizer(Authorizer):
         self,
         status: int,
         headers: Mapping[str, str],
-        request: Any,
+        request: PreparedRequest,
         occasion: Occasion,
     ) -> bool:
         """Get a token, once for each request. Whom the server then turns down has no business.

@@ -18,7 +18,7 @@ from .token_endpoint import Tokens
 from .tokens import Grant, NoGrant
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
+    from ..http.settings import PreparedRequest
 
 logger = logging.getLogger(__name__)
 
