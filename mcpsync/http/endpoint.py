@@ -196,12 +196,12 @@ class HttpEndpoint:
         auth = self._settings.auth
         if not isinstance(auth, Authorizer):
             return False
-        auth.note(request.url or self._url, response.headers)
-        if response.status not in (401, 403) or _has_authorization(extra_headers):
-            return False
-        if occasion.attempt + 1 >= MOST_ANSWERS:
-            return False
         try:
+            auth.note(request.url or self._url, response.headers)
+            if response.status not in (401, 403) or _has_authorization(extra_headers):
+                return False
+            if occasion.attempt + 1 >= MOST_ANSWERS:
+                return False
             recovered = auth.recover(response.status, response.headers, request, occasion)
         except BaseException:
             response.close()
@@ -305,7 +305,7 @@ class HttpEndpoint:
 
     def _refuse_bearer(self, request: PreparedRequest) -> None:
         value = str(request.headers.get("authorization", ""))
-        if value.lower().startswith("bearer"):
+        if value.lower().startswith(("bearer", "dpop")):
             raise RefusedError(
                 f"a bearer token would go to {self._host} over plain http; use https."
             )
