@@ -22,7 +22,7 @@ from .clients import preferred_method
 from .discovery import Discovered, Discovery
 from .dpop import DPoPKey
 from .metadata import ServerMetadata
-from .oauth import reach_beside
+from .oauth import fetcher_beside
 from .scopes import Scopes, scopes_to_ask_for
 from .signing_in import NONCE_WANTED
 from .token_endpoint import ClientKey, TokenEndpoint, Tokens
@@ -83,7 +83,13 @@ class MachineGrant:
 
     def authorizer_for(self, url: str, session: Session | None) -> Authorizer:
         """Return what adds a token to requests to the server at *url*."""
-        return MachineAuthorizer(url, self, Fetcher(session=session, reach=reach_beside(url)))
+        fetcher = fetcher_beside(url, session, said=self.said_urls)
+        return MachineAuthorizer(url, self, fetcher)
+
+    @property
+    def said_urls(self) -> tuple[str | None, ...]:
+        """What is the operator's own word, and may be at any address."""
+        return (self.issuer,)
 
     @abstractmethod
     def fields(self, asked: Asked) -> Mapping[str, str]:
@@ -226,6 +232,11 @@ class EnterpriseManaged(MachineGrant):
         self._client_id = client_id
         self._client_secret = client_secret
         self._method = token_endpoint_auth_method
+
+    @property
+    def said_urls(self) -> tuple[str | None, ...]:
+        """Those of all grants, and the identity provider."""
+        return (*super().said_urls, self._idp.token_endpoint)
 
     def client_at(self, server: ServerMetadata) -> Client:
         """Return the client."""

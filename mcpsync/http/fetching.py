@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -17,7 +17,7 @@ from ..security.addresses import Reach, is_loopback, is_within
 from ..security.redaction import safe_url
 from .endpoint import HttpEndpoint
 from .limits import Limits
-from .settings import HttpSettings, Session, prepared_url
+from .settings import HttpSettings, Session, origin_of, prepared_url
 
 MAX_BYTES: Final = 1024 * 1024  # of one answer; metadata has a few KiB
 MAX_URL: Final = 8192  # characters
@@ -69,6 +69,8 @@ class Fetcher:
         reach: Where requests may go. ``"loopback"`` also allows plain http, to this machine. What
             a name leads to is seen when it is connected to; behind a proxy, by the proxy.
         headers: Sent with every request.
+        trusted: URLs that the operator has written, not somebody else. Whatever has the origin of
+            one of them may be at any address.
     """
 
     def __init__(
@@ -77,10 +79,12 @@ class Fetcher:
         session: Session | None = None,
         reach: Reach = "public",
         headers: Mapping[str, str] | None = None,
+        trusted: Collection[str] = (),
     ) -> None:
         self._session = session
         self._reach: Reach = reach
         self._headers = dict(headers or {})
+        self._trusted = frozenset(map(origin_of, trusted))
 
     def get(
         self,
@@ -124,9 +128,10 @@ class Fetcher:
         deadline: Deadline,
         cancel: Cancellation | None = None,
         headers: Mapping[str, str] | None = None,
+        accept: str = "application/json",
     ) -> Fetched:
         """Send a JSON object to *url*."""
-        kind = {"accept": "application/json", "content-type": "application/json"}
+        kind = {"accept": accept, "content-type": "application/json"}
         body = json.dumps(document).encode("utf-8")
         return self._send("POST", url, body, kind, headers, deadline, cancel)
 
@@ -138,6 +143,8 @@ class Fetcher:
                 has credentials in it; or it names an address that is out of reach.
         """
         host = self._host_in(url)
+        if host is not None and self._is_trusted(url):
+            return
         if host is None:
             raise RefusedError(
                 f"{safe_url(url)} is not used: only https:// URLs without credentials are, "
@@ -168,6 +175,9 @@ class Fetcher:
         is_short = len(url) <= MAX_URL and len(host) <= MAX_HOST
         return host if is_good and is_plain and is_short and host else None
 
+    def _is_trusted(self, url: str) -> bool:
+        return bool(self._trusted) and origin_of(prepared_url(url)[0]) in self._trusted
+
     def _send(
         self,
         method: str,
@@ -193,8 +203,8 @@ class Fetcher:
     def _settings(self, url: str) -> HttpSettings:
         found = HttpSettings.resolve(url, session=self._session)
         # A proxy is the operator's, often at a private address, and it resolves the names.
-        reach: Reach = self._reach if found.key.proxy is None else "anywhere"
-        key = found.key._replace(reach=reach)
+        is_ours = found.key.proxy is not None or self._is_trusted(url)
+        key = found.key._replace(reach="anywhere" if is_ours else self._reach)
         return replace(
             found, headers={"user-agent": found.headers["user-agent"]}, auth=None, key=key
         )

@@ -196,3 +196,45 @@ def test_what_is_not_plainly_https_is_not_asked(url, reach):
 def test_nobody_there_is_another_error_than_not_allowed():
     with pytest.raises(ConnectError, match="nobody listens"):
         get(Fetcher(reach="loopback"), f"http://127.0.0.1:{free_port()}/")
+
+
+@pytest.fixture
+def unverified():
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = False
+    return session
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_what_the_operator_has_written_may_be_anywhere_and_nothing_beside_it(
+    certificate, unverified, monkeypatch
+):
+    with RawServer(always(ANSWER), certificate.context()) as server:
+        resolving(monkeypatch, resolver(server.port, ["127.0.0.1"]))
+        url = f"https://mcp.internal:{server.port}"
+        fetcher = Fetcher(session=unverified, trusted=[f"{url}/mcp"])
+        assert get(fetcher, f"{url}/.well-known/x").status == 200
+        for other in (
+            f"https://as.internal:{server.port}/",
+            f"https://mcp.internal:{server.port - 1}/",
+        ):
+            with pytest.raises(RefusedError, match="not public"):
+                get(fetcher, other)
+        assert server.accepted == 1
+        with pytest.raises(RefusedError, match="not public"):
+            get(Fetcher(session=unverified), f"{url}/.well-known/x")
+        assert server.accepted == 1, "and the socket is not lent to who trusts it not"
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433"])
+def test_an_address_that_the_operator_has_written_is_good(host, certificate, unverified):
+    with RawServer(always(ANSWER), certificate.context()) as server:
+        url = f"https://{host}:{server.port}/"
+        assert get(Fetcher(session=unverified, trusted=[url]), url).status == 200
+
+
+def test_even_the_operator_is_asked_over_https_or_on_this_machine():
+    with pytest.raises(RefusedError, match="only https"):
+        get(Fetcher(trusted=["http://mcp.internal/"]), "http://mcp.internal/")
