@@ -14,6 +14,7 @@ from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock, SystemClock
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
+from .._runtime.fork import after_fork_in_child
 from ..errors import ConfigurationError, OAuthError
 from ..http import Authorizer, Fetcher, Occasion
 from .challenge import Demand, demand_of
@@ -29,7 +30,7 @@ from .token_endpoint import ClientKey, TokenEndpoint, Tokens
 from .tokens import SKEW
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Session
+    from ..http.settings import PreparedRequest, Session
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
@@ -277,6 +278,7 @@ class MachineAuthorizer(Authorizer):
         self._fetcher = fetcher
         self._clock = grant.clock
         self._flights: SingleFlight[None, Tokens] = SingleFlight()
+        after_fork_in_child(self._flights.reset)
         self._tokens: Tokens | None = None
         self._demand = Demand()
         self._key = DPoPKey(grant.clock) if grant.dpop else None

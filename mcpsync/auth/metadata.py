@@ -27,7 +27,7 @@ _NOT_IN_URLS: Final = frozenset(' "<>\\^`{|}')  # RFC 3986: these are written as
 
 def _texts(value: Any) -> Any:
     """Take a list of strings; of something else, nothing: it is no reason to fail."""
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         return ()
     return tuple(each for each in value[:MOST] if isinstance(each, str))
 

@@ -23,7 +23,7 @@ class ConnectOptions(TypedDict, total=False):
         connection_timeout: Seconds connecting may take; the configuration's by default.
         oauth_start: Called with a URL if the user has to sign in first; then the call waits, within
             its *timeout*, until he has. Without it the call raises ``AuthorizationRequired``.
-        oauth_end: Called when the waiting is over, however it ended.
+        oauth_end: Called when the waiting is over, however it ended; where nobody waits, never.
         return_on_oauth: Raise ``AuthorizationRequired`` after *oauth_start* instead of waiting.
     """
 
@@ -33,7 +33,7 @@ class ConnectOptions(TypedDict, total=False):
     connection_timeout: float | None
     oauth_start: Callable[[str], object] | None
     oauth_end: Callable[[], object] | None
-    return_on_oauth: bool
+    return_on_oauth: bool | None
 
 
 class ManagerOptions(CallOptions, ConnectOptions, total=False):
@@ -71,6 +71,8 @@ def part(options: ManagerOptions) -> Parted:
     taken = {name: call.pop(name) for name in ConnectOptions.__annotations__ if name in call}
     if taken.get("connection_timeout") is not None:
         taken["connection_timeout"] = checked_timeout(taken["connection_timeout"], DEFAULT_TIMEOUT)
+    if "return_on_oauth" in taken:
+        taken["return_on_oauth"] = bool(taken["return_on_oauth"])
     own = taken.get("custom_user_vars")
     if own is not None:
         if not isinstance(own, Mapping):

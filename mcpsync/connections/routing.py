@@ -24,7 +24,7 @@ from ..errors import (
     ServerNotFound,
 )
 from ..transports.base import CallScope
-from .connection import ConnectionOptions, Key, fill_in, require_flow_manager
+from .connection import Connection, ConnectionOptions, Key, fill_in, require_flow_manager
 from .disposal import Lease, Lender
 from .options import ManagerOptions, part
 from .repository import ConnectionsRepository
@@ -241,12 +241,13 @@ def _with_own(scope: CallScope, made_from: ConnectionOptions) -> CallScope:
     )
 
 
-def lasting(lease: Lease) -> Lease:
-    """Return what lends a connection that is there afterwards, too."""
+def borrowed_once(lease: Lease) -> Connection:
+    """Return a connection that is there afterwards, too; it is given back at once."""
     if lease.afterwards is not None:
         raise ConfigurationError(
             f'server "{lease.key.server_name}" needs values of one request: '
             "with manager.request_scope(body=…).",
             server_name=lease.key.server_name,
         )
-    return lease
+    with lease as connection:
+        return connection
