@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from http.cookiejar import CookieJar
 from typing import Any
@@ -23,8 +24,11 @@ from urllib3.exceptions import ClosedPoolError
 from .._runtime.cancel import Cancellation, Watch
 from .._runtime.deadline import Deadline
 from ..errors import (
+    ConnectionLost,
     HTTPStatusError,
     MCPSyncError,
+    OAuthError,
+    ProtocolError,
     RefusedError,
 )
 from ..security.addresses import is_loopback
@@ -176,7 +180,8 @@ class HttpEndpoint:
                 merged["cookie"] = cookie
         if auth is not None and not _has_authorization(extra_headers):
             if isinstance(auth, Authorizer):
-                auth.authorize(request, occasion)
+                with _not_of_the_server():
+                    auth.authorize(request, occasion)
             else:
                 request = auth(request)
             for name, value in request.headers.items():
@@ -205,7 +210,8 @@ class HttpEndpoint:
                 return False
             if occasion.attempt + 1 >= MOST_ANSWERS:
                 return False
-            recovered = auth.recover(response.status, response.headers, request, occasion)
+            with _not_of_the_server():
+                recovered = auth.recover(response.status, response.headers, request, occasion)
         except BaseException:
             response.close()
             raise
@@ -315,6 +321,26 @@ class HttpEndpoint:
 
     def __repr__(self) -> str:
         return f"<HttpEndpoint {safe_url(self._url)}>"
+
+
+@contextlib.contextmanager
+def _not_of_the_server() -> Iterator[None]:
+    """Mark what is raised while credentials are got: it says nothing of the request's server.
+
+    That has run nothing. And what an authorization server answers must not be taken for an answer
+    of the server itself, such as that it is of the legacy era.
+    """
+    try:
+        yield
+    except (HTTPStatusError, ProtocolError) as error:
+        status = getattr(error, "status", 0)
+        word = f"http_{status}" if status else "bad_answer"
+        raise OAuthError(error.message, error=word, retryable=error.retryable) from error
+    except MCPSyncError as error:
+        error.maybe_executed = False
+        if isinstance(error, ConnectionLost):
+            error.stale = False
+        raise
 
 
 def _has_authorization(headers: Mapping[str, str] | None) -> bool:

@@ -10,7 +10,6 @@ from mcpsync.auth import CimdDocument, ClientCredentialsGrant, OAuth
 from mcpsync.errors import (
     AuthorizationRequired,
     MCPSyncError,
-    MessageInvalid,
     OAuthError,
     RefusedError,
 )
@@ -28,17 +27,22 @@ def authority():
         yield running
 
 
+def call(client):
+    """Call a tool: its answers are not kept."""
+    return client.call_tool("add", {"a": 1, "b": 2})
+
+
 def url_of(client):
     """Call, and return where the user has to go."""
     with pytest.raises(AuthorizationRequired) as caught:
-        client.list_tools()
+        call(client)
     return caught.value.authorization_url
 
 
 def signed_in(authority, auth):
     with Client(authority.url, auth=auth) as client:
         auth.complete(authority.url, authority.approve(url_of(client)))
-        client.list_tools()
+        call(client)
 
 
 def told(error):
@@ -59,10 +63,10 @@ def told(error):
     [
         ({"issuer": "https://evil.example"}, OAuthError),
         ({"issuer": MARKUP}, OAuthError),
-        ({"issuer": 7}, MessageInvalid),
+        ({"issuer": 7}, OAuthError),
         ({"authorization_endpoint": "javascript:alert(1)"}, RefusedError),
         ({"authorization_endpoint": f"https://as.example/{MARKUP}"}, RefusedError),
-        ({"authorization_endpoint": ["x"]}, MessageInvalid),
+        ({"authorization_endpoint": ["x"]}, OAuthError),
         ({"token_endpoint": "http://as.example/token"}, RefusedError),
         ({"token_endpoint": "https://169.254.169.254/token"}, RefusedError),
         ({"token_endpoint": None}, OAuthError),
@@ -78,9 +82,9 @@ def test_hostile_metadata_of_an_authorization_server_is_one_typed_error(said, er
     authority.server_metadata.update(said)
     with Client(authority.url, auth=OAuth(CALLBACK)) as client:
         with pytest.raises(error) as caught:
-            client.list_tools()
+            call(client)
         told(caught.value)
-    assert not [name for name, _ in authority.asked], "nobody was registered, or sent anywhere"
+    assert authority.count("token") == authority.count("authorize") == 0
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_hostile_metadata_of_the_server_is_one_typed_error(said, authority):
     authority.resource_metadata.update(said)
     with Client(authority.url, auth=OAuth(CALLBACK)) as client:
         with pytest.raises(MCPSyncError) as caught:
-            client.list_tools()
+            call(client)
         told(caught.value)
     assert not isinstance(caught.value, AuthorizationRequired)
     assert authority.asked == []
@@ -123,7 +127,7 @@ def test_hostile_pages_in_place_of_metadata_are_one_typed_error(path, page, auth
     authority.say(path, page)
     with Client(authority.url, auth=OAuth(CALLBACK)) as client:
         with pytest.raises(MCPSyncError) as caught:
-            client.list_tools()
+            call(client)
         told(caught.value)
     assert not isinstance(caught.value, AuthorizationRequired)
 
@@ -133,9 +137,9 @@ def test_a_client_goes_on_as_soon_as_the_metadata_make_sense(authority):
     auth = OAuth(CALLBACK)
     with Client(authority.url, auth=auth) as client:
         with pytest.raises(OAuthError):
-            client.list_tools()
+            call(client)
         auth.complete(authority.url, authority.approve(url_of(client)))
-        assert client.list_tools()
+        call(client)
 
 
 # -- one server against another --------------------------------------------------------------
@@ -147,54 +151,60 @@ def test_a_server_that_names_a_good_authorization_server_as_itself_gets_none_of_
     """Mix-up: the client and the code of one must not come to another's token endpoint."""
     store = MemoryStore()
     signed_in(authority, OAuth(CALLBACK, store=store))
-    good = authority.metadata()
-    with Authority() as evil:
-        evil.say(f"{RESOURCE}/mcp", Page(404), times=2)
-        evil.say(RESOURCE, Page(404), times=2)
-        posing = {**good, "token_endpoint": f"{evil.issuer}/token"}
-        evil.say(SERVER, Page.json(posing), times=2)
-        evil.mcp.front = _without_a_hint(evil)
+    with Posing(authority.metadata()) as evil:
         auth = OAuth(CALLBACK, store=store)
         with Client(evil.url, auth=auth) as client, pytest.raises(OAuthError) as caught:
-            client.list_tools()
+            call(client)
         assert caught.value.error == "issuer_mismatch"
         assert evil.asked == []
 
 
-def _without_a_hint(authority):
-    """The front of a server of 2025-03-26: a bare 401, and its own authorization server."""
+class Posing(Authority):
+    """A server of 2025-03-26 that says it is another's authorization server, but for the tokens."""
 
-    def front(request):
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+
+    def _before_mcp(self, request):
         path = request.path.partition("?")[0]
         if path == "/mcp":
             return Page(401, headers=(("WWW-Authenticate", "Bearer"),))
-        return authority._planned(path) or Page(404)
-
-    return front
+        if path == SERVER:
+            return Page.json({**self.other, "token_endpoint": f"{self.issuer}/token"})
+        return Page(404)
 
 
 def test_the_tokens_of_one_server_are_not_shown_to_another(authority):
     """Though both name the same authorization server, and one store has the tokens."""
     store = MemoryStore()
     signed_in(authority, OAuth(CALLBACK, store=store))
-    with Authority() as other:
+    with Noting() as other:
         other.resource_metadata["authorization_servers"] = [authority.issuer]
-        seen = []
-        honest = other.mcp.front
-
-        def front(request):
-            seen.append(request.headers.get("authorization"))
-            return honest(request)
-
-        other.mcp.front = front
         with Client(other.url, auth=OAuth(CALLBACK, store=store)) as client:
             assert url_of(client).startswith(authority.issuer)
-    assert set(seen) == {None}
+        assert {headers.get("authorization") for _, headers in other.seen} == {None}
     assert authority.count("register") == 1, "the client is the same"
 
 
+class Noting(Authority):
+    """Notes which headers come, at both of its servers."""
+
+    def __init__(self):
+        self.seen = []
+        super().__init__()
+
+    def _before_mcp(self, request):
+        self.seen.append((request.path, dict(request.headers)))
+        return super()._before_mcp(request)
+
+    def _answer(self, request):
+        self.seen.append((f"as:{request.path.partition('?')[0]}", dict(request.headers)))
+        return super()._answer(request)
+
+
 def test_an_authorization_server_does_not_get_what_the_session_has_for_the_server(
-    authority, tmp_path, monkeypatch
+    tmp_path, monkeypatch
 ):
     (tmp_path / ".netrc").write_text("default login ada password s3cr3t\n")
     (tmp_path / ".netrc").chmod(0o600)
@@ -202,22 +212,18 @@ def test_an_authorization_server_does_not_get_what_the_session_has_for_the_serve
     session = requests.Session()
     session.headers["X-Api-Key"] = "s3cr3t"
     session.cookies.set("sid", "s3cr3t")
-    seen = []
-    honest = authority.server.front
-
-    def front(request):
-        seen.append((request.path.partition("?")[0], dict(request.headers)))
-        return honest(request)
-
-    authority.server.front = front
     auth = OAuth(CALLBACK, token_endpoint_auth_method="client_secret_post")
-    with Client(authority.url, auth=auth, session=session) as client:
-        auth.complete(authority.url, authority.approve(url_of(client)))
-        client.list_tools()
-    ours = [headers for path, headers in seen if path != "/authorize"]
-    assert [path for path, _ in seen][-1] == "/token"
-    assert "s3cr3t" not in json.dumps(ours)
-    assert not any("authorization" in {name.lower() for name in headers} for headers in ours)
+    with Noting() as authority:
+        with Client(authority.url, auth=auth, session=session) as client:
+            auth.complete(authority.url, authority.approve(url_of(client)))
+            call(client)
+        mine = [headers for path, headers in authority.seen if path == "/mcp"]
+        others = [(path, headers) for path, headers in authority.seen if path != "/mcp"]
+        theirs = [headers for path, headers in others if path != "as:/authorize"]
+    assert mine[0]["x-api-key"] == "s3cr3t"
+    assert len(theirs) == 4, "two documents, a registration, a code"
+    assert "s3cr3t" not in json.dumps(theirs)
+    assert not any({"authorization", "cookie"} & set(headers) for headers in theirs)
 
 
 # -- clients that are not known any more -----------------------------------------------------
@@ -233,7 +239,7 @@ def test_a_registered_client_that_is_rejected_is_registered_again_once(authority
         assert authority.count("token", grant_type="refresh_token") == 1
         assert authority.count("register") == 2
         auth.complete(authority.url, authority.approve(url))
-        client.list_tools()
+        call(client)
     assert authority.count("register") == 2
 
 
@@ -241,7 +247,7 @@ def test_a_client_that_is_always_rejected_is_no_loop(authority):
     auth = OAuth(CALLBACK)
     signed_in(authority, auth)
     with Client(authority.url, auth=auth) as client:
-        client.list_tools()
+        call(client)
         authority.end_access_tokens()
         authority.say("/token", Page.json({"error": "invalid_client"}, 401), times=100)
         asked = len(authority.asked)
@@ -264,7 +270,7 @@ def test_a_code_that_is_turned_down_with_the_client_forgets_the_client(authority
             auth.complete(authority.url, back)
         assert caught.value.error == "invalid_client"
         auth.complete(authority.url, authority.approve(url_of(client)))
-        client.list_tools()
+        call(client)
     assert authority.count("register") == 2
 
 
@@ -319,7 +325,7 @@ def test_a_machine_is_not_led_astray_either(authority):
     authority.server_metadata["token_endpoint"] = "https://169.254.169.254/token"
     grant = ClientCredentialsGrant("mine", "s3cr3t-of-mine")
     with Client(authority.url, auth=grant) as client, pytest.raises(RefusedError) as caught:
-        client.list_tools()
+        call(client)
     told(caught.value)
     assert authority.asked == []
 
@@ -373,3 +379,19 @@ def test_an_error_that_repeats_what_was_sent_is_not_told(authority):
         with pytest.raises(OAuthError) as caught:
             auth.complete(authority.url, back)
         assert caught.value.error == "unknown_error"
+
+
+@pytest.mark.parametrize(
+    "page", [Page(500), Page(200, b"{}", "application/json")], ids=["failure", "nonsense"]
+)
+@pytest.mark.parametrize("path", [SERVER, f"{RESOURCE}/mcp"])
+def test_what_is_asked_of_others_says_nothing_about_the_servers_era(path, page, authority):
+    """A modern server whose authorization server fails once is modern, for all who come later."""
+    authority.say(path, page)
+    auth = OAuth(CALLBACK)
+    with Client(authority.url, auth=auth) as client:
+        with pytest.raises(OAuthError):
+            call(client)
+        auth.complete(authority.url, authority.approve(url_of(client)))
+        call(client)
+        assert client.protocol_version == "2026-07-28"

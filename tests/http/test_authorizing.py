@@ -12,10 +12,14 @@ from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
     ConnectionClosed,
+    ConnectionLost,
     HTTPStatusError,
+    MessageInvalid,
+    OAuthError,
     RefusedError,
     RequestCancelled,
     RequestTimeout,
+    ResponseTooLarge,
 )
 from mcpsync.http import Authorizer, Fetcher
 from mcpsync.http.authorizing import MOST_ANSWERS
@@ -302,6 +306,45 @@ def test_a_plain_callable_is_asked_once_and_a_refusal_is_the_callers(answering):
     assert server.tokens == ["Bearer t"]
 
 
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (
+            HTTPStatusError("as.example answered with status 500.", status=500, retryable=True),
+            "http_500",
+        ),
+        (MessageInvalid("as.example did not answer with a JSON object."), "bad_answer"),
+        (ResponseTooLarge("the answer is larger than 1 bytes.", limit=1), "bad_answer"),
+    ],
+)
+@pytest.mark.parametrize("when", ["authorize", "recover"])
+def test_what_an_authorization_server_answers_is_not_taken_for_the_servers_answer(
+    when, error, word, answering
+):
+    class Failing(Counting):
+        pass
+
+    def fail(*_):
+        raise error
+
+    setattr(Failing, when, fail)
+    with pytest.raises(OAuthError) as caught:
+        ask(door(answering(NO).url, auth=Failing()))
+    assert (caught.value.error, str(caught.value)) == (word, str(error))
+    assert caught.value.retryable is error.retryable
+    assert caught.value.__cause__ is error
+
+
+def test_a_connection_lost_while_credentials_are_got_says_nothing_of_the_request(answering):
+    def lose(_):
+        raise ConnectionLost("cut.", maybe_executed=True, stale=True)
+
+    with pytest.raises(ConnectionLost) as caught:
+        ask(door(answering(NO).url, auth=Counting(lose)))
+    assert not caught.value.maybe_executed
+    assert not caught.value.stale
+
+
 # -- redirects -------------------------------------------------------------------------------
 
 
@@ -349,6 +392,7 @@ def test_the_deadline_of_the_call_ends_the_recovery(answering, serve):
     with within(BUDGET, BUDGET + SOON), pytest.raises(RequestTimeout) as caught:
         ask(door(server.url, auth=auth), BUDGET)
     assert not server.answers
+    assert not caught.value.maybe_executed, "the request was turned down"
     assert caught.value.timeout == pytest.approx(BUDGET)
 
 
