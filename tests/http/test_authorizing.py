@@ -389,11 +389,12 @@ class Asking(Counting):
 
 def test_the_deadline_of_the_call_ends_the_recovery(answering, serve):
     server, auth = answering(NO), Asking(serve(silent).url)
-    with within(BUDGET, BUDGET + SOON), pytest.raises(RequestTimeout) as caught:
-        ask(door(server.url, auth=auth), BUDGET)
-    assert not server.answers
+    budget = 3 * BUDGET  # the first answer comes within it, on a busy machine too
+    with within(budget, budget + SOON), pytest.raises(RequestTimeout) as caught:
+        ask(door(server.url, auth=auth), budget)
+    assert len(server.requests) == 1
     assert not caught.value.maybe_executed, "the request was turned down"
-    assert caught.value.timeout == pytest.approx(BUDGET)
+    assert caught.value.timeout == budget
 
 
 def test_the_cancel_of_the_call_ends_the_recovery(answering, serve):
@@ -405,7 +406,7 @@ def test_the_cancel_of_the_call_ends_the_recovery(answering, serve):
 
 
 def test_a_recovery_that_used_the_time_up_sends_nothing_more(answering):
-    deadline = Deadline(BUDGET)
+    deadline = Deadline(3 * BUDGET)
 
     def slow(_):
         threading.Event().wait(deadline.remaining() + 0.01)

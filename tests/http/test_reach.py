@@ -175,6 +175,7 @@ def test_plain_http_is_for_this_machine_and_for_servers_on_it(server):
         "https://s3cret@as.example/",
         "https://@as.example/",
         "https://as.example\\@evil.example/",
+        "https://as.example\\.evil.example/",
         "http://evil.example\\.localhost/",
         "http://evil.example#.localhost/",
         "https://as.example/\r\nX-Evil: 1",
