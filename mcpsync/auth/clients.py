@@ -40,6 +40,7 @@ class ClientCredentials:
         issuer: Whose it is; None for one that any server may know (CIMD).
         redirect_uri: Where its users come back to.
         expires_at: Seconds since the epoch after which the secret is over; None for never.
+        scope: What it was registered for. Some servers let it ask for nothing else.
     """
 
     client_id: str
@@ -49,6 +50,7 @@ class ClientCredentials:
     issuer: str | None = None
     redirect_uri: str | None = None
     expires_at: float | None = None
+    scope: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,12 @@ def known_method(text: str) -> AuthMethod:
 
 
 def registered(
-    answer: Mapping[str, Any], *, issuer: str, redirect_uri: str, asked: AuthMethod
+    answer: Mapping[str, Any],
+    *,
+    issuer: str,
+    redirect_uri: str,
+    asked: AuthMethod,
+    scopes: Sequence[str] = (),
 ) -> ClientCredentials:
     """Return the client that a registration made. (RFC 7591, section 3.2.1)
 
@@ -211,6 +218,7 @@ def registered(
         expires_at=float(expires)
         if has_secret and isinstance(expires, int | float) and expires > 0
         else None,
+        scope=" ".join(scopes) or None,
     )
 
 
