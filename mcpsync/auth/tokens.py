@@ -158,14 +158,16 @@ class TokenStorage:
             grant = _grant(entry.value)
             if grant.is_good(self._clock.time(), rejected):
                 return grant  # somebody else was faster
-            if grant.tokens.refresh_token is None:
+            redeemed = grant.tokens.refresh_token
+            if redeemed is None:
                 raise NoGrant("the token is over, and there is none to refresh it with")
             entry = self._note(owner, grant, entry)
             try:
                 tokens = redeem(grant)
             except OAuthError as error:
                 return self._turned_down(owner, entry, error)
-            return self._put(owner, replace(grant, tokens=_merged(grant.tokens, tokens)), entry)
+            done = replace(grant, tokens=_merged(grant.tokens, tokens), attempt=None)
+            return self._put(owner, done, entry, redeemed)
 
     def _note(self, owner: str, grant: Grant, entry: Entry) -> Entry:
         """Write down that its refresh token is about to be redeemed."""
@@ -191,14 +193,18 @@ class TokenStorage:
             return now  # somebody signed in meanwhile
         raise NoGrant(f"the authorization server says {error.error}") from error
 
-    def _put(self, owner: str, grant: Grant, entry: Entry) -> Grant:
-        done = replace(grant, attempt=None)
-        if self._store.compare_and_set(_key(owner), entry.version, _json(done), self._ttl(done)):
-            return done
-        now = self.find(owner)
-        if now is None:
-            raise NoGrant("the sign-in was revoked")
-        return now  # a sign-in, or whoever took the lock when our lease was over
+    def _put(self, owner: str, done: Grant, entry: Entry, redeemed: str) -> Grant:
+        """Keep what a refresh brought, unless something else is there than what it was made of."""
+        key = _key(owner)
+        while not self._store.compare_and_set(key, entry.version, _json(done), self._ttl(done)):
+            there = self._store.get(key)
+            if there is None:
+                raise NoGrant("the sign-in was revoked")
+            now = _grant(there.value)
+            if now.tokens.refresh_token != redeemed:
+                return now  # of a sign-in, or of whoever took the lock when our lease was over
+            entry = there  # somebody noted his attempt with the token that we have used up
+        return done
 
     def _ttl(self, grant: Grant) -> float | None:
         if grant.tokens.refresh_token is not None or grant.tokens.expires_at is None:

@@ -208,6 +208,28 @@ def test_a_sign_in_meanwhile_is_not_ended_by_a_refusal_of_the_old_token(storage,
     assert fresh(storage, redeem).tokens.access_token == "access7"
 
 
+def test_who_redeemed_before_his_lease_was_over_and_stores_after_it_loses_nothing(store, clock):
+    slow, next_one = TokenStorage(store, clock), TokenStorage(store, clock)
+    slow.keep(OWNER, grant(clock, lasts=0))
+    his, theirs = Gate(), Gate()
+    redeem = Redeemer(clock, his)
+
+    def again(given):
+        theirs()
+        return redeem(given)
+
+    first = start(lambda: fresh(slow, redeem))
+    his.wait_reached()
+    clock.advance(LEASE + 1)
+    second = start(lambda: fresh(next_one, again))
+    theirs.wait_reached()  # it has noted its attempt
+    his.open()
+    assert outcome(first).tokens.access_token == "access2"
+    theirs.open()
+    assert outcome(second).tokens.access_token == "access2"
+    assert slow.find(OWNER).tokens.refresh_token == "refresh2"
+
+
 def test_what_was_revoked_meanwhile_stays_revoked(storage, clock):
     storage.keep(OWNER, grant(clock, lasts=0))
 
