@@ -38,9 +38,9 @@ class Registrar:
     """Knows who we are at each authorization server, and registers where we are nobody yet.
 
     What was registered is kept in the store, for all users, by issuer and redirect URI: it is never
-    used at another. Where it was registered for less than is wanted now, it is registered anew, for
-    all of it: many servers let a client ask for nothing but what it was registered for. Thread-safe,
-    and over processes: of several one registers.
+    used at another. If it was for less than is wanted now, another is registered, for all of it:
+    many servers let a client ask for nothing but what it was registered for. Thread-safe, and over
+    processes: of several one registers.
 
     Args:
         store: Where registrations are kept.

@@ -1,6 +1,5 @@
 """One sign-in for several processes, some of which are killed in the midst of a refresh."""
 
-import dataclasses
 import queue
 import threading
 import time
@@ -8,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mcpsync import User
 from mcpsync._runtime.clock import SystemClock
 from mcpsync.auth.tokens import LEASE, SKEW, TokenStorage
 from mcpsync.connections.connection import Key

@@ -49,9 +49,7 @@ def protected(folder: Path, environment: Mapping[str, str] | None = None) -> Ite
         environment: What the provider is told: ``FIRST_TOKEN_SECONDS``, ``DPOP_NONCE``, …
     """
     with contextlib.ExitStack() as stack:
-        provider = _server(
-            counterparts.obtain("oidc"), folder / "oidc.log", "", environment or {}
-        )
+        provider = _server(counterparts.obtain("oidc"), folder / "oidc.log", "", environment or {})
         stack.callback(provider.stop)
         provider.start()
         server = _server(

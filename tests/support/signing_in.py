@@ -82,6 +82,7 @@ def serve(url: str, lease: str, *store: str) -> None:
     with manager_of(url, watched) as manager:
         names = {
             "call": lambda *said: call(manager, *said),
+            "wait": lambda *said: call(manager, *said, oauth_start=lambda url: say({"go": url})),
             "complete": lambda back: complete(manager, back),
             "stop_at": watched.stop_at,
             "tell_waits": watched.tell_waits,
@@ -97,10 +98,12 @@ def manager_of(url: str, store: Any) -> mcpsync.MCPManager:
     return mcpsync.MCPManager(servers, store=store, oauth_redirect_uri=CALLBACK, timeout=60)
 
 
-def call(manager: mcpsync.MCPManager, tool: str, arguments: Any = None) -> dict[str, Any]:
+def call(
+    manager: mcpsync.MCPManager, tool: str, arguments: Any = None, **options: Any
+) -> dict[str, Any]:
     """Call a tool for the user; what came of it, or where he has to go."""
     try:
-        result = manager.call_tool("crm", tool, arguments, user=USER)
+        result = manager.call_tool("crm", tool, arguments, user=USER, **options)
     except mcpsync.AuthorizationRequired as required:
         return {"url": required.authorization_url, "binding": required.browser_binding}
     except mcpsync.MCPSyncError as error:

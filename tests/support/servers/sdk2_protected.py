@@ -137,9 +137,9 @@ server = MCPServer(
 
 @server.tool()
 def whoami() -> str:
-    """Say whose token it is."""
+    """Say whose token it is: user, client, scopes."""
     token = get_access_token()
-    return f"{token.subject} {' '.join(token.scopes)}"
+    return f"{token.subject} {token.client_id} {' '.join(token.scopes)}"
 
 
 @server.tool()
