@@ -40,6 +40,7 @@ PUBLIC = [
     "MCPSyncError",
     "MessageInvalid",
     "NotFound",
+    "OAuthError",
     "PlaceholderError",
     "PromptsListChanged",
     "ProtocolError",

@@ -1,10 +1,17 @@
 """Credentials, worked out for each request and never kept on a connection."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .bearer import BearerAuth
-from .clients import CimdDocument
-from .grants import ClientCredentialsGrant, EnterpriseManaged, WorkloadIdentity
-from .oauth import OAuth
-from .token_endpoint import ClientKey
+
+if TYPE_CHECKING:
+    from .clients import CimdDocument
+    from .grants import ClientCredentialsGrant, EnterpriseManaged, WorkloadIdentity
+    from .oauth import OAuth
+    from .token_endpoint import ClientKey
 
 __all__ = [
     "BearerAuth",
@@ -15,3 +22,19 @@ __all__ = [
     "OAuth",
     "WorkloadIdentity",
 ]
+
+_HOMES = {
+    "CimdDocument": "clients",
+    "ClientCredentialsGrant": "grants",
+    "ClientKey": "token_endpoint",
+    "EnterpriseManaged": "grants",
+    "OAuth": "oauth",
+    "WorkloadIdentity": "grants",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{home}", __name__), name)

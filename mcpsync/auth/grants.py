@@ -29,7 +29,7 @@ from .token_endpoint import ClientKey, TokenEndpoint, Tokens
 from .tokens import SKEW
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Session
+    from ..http.settings import PreparedRequest, Session
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105

@@ -20,7 +20,7 @@ from .options import OAuthKeywords, OAuthOptions
 from .signing_in import SignIn
 
 if TYPE_CHECKING:
-    from requests import Session
+    from ..http.settings import Session
 
 RedirectHandler: TypeAlias = Callable[[str], None]
 Answer: TypeAlias = "Returned | tuple[str | None, ...] | str"

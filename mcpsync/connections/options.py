@@ -33,7 +33,7 @@ class ConnectOptions(TypedDict, total=False):
     connection_timeout: float | None
     oauth_start: Callable[[str], object] | None
     oauth_end: Callable[[], object] | None
-    return_on_oauth: bool
+    return_on_oauth: bool | None
 
 
 class ManagerOptions(CallOptions, ConnectOptions, total=False):
@@ -71,6 +71,8 @@ def part(options: ManagerOptions) -> Parted:
     taken = {name: call.pop(name) for name in ConnectOptions.__annotations__ if name in call}
     if taken.get("connection_timeout") is not None:
         taken["connection_timeout"] = checked_timeout(taken["connection_timeout"], DEFAULT_TIMEOUT)
+    if "return_on_oauth" in taken:
+        taken["return_on_oauth"] = bool(taken["return_on_oauth"])
     own = taken.get("custom_user_vars")
     if own is not None:
         if not isinstance(own, Mapping):

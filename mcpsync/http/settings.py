@@ -42,6 +42,7 @@ __all__ = [
     "Auth",
     "AuthCallable",
     "HttpSettings",
+    "PreparedRequest",
     "Session",
     "check_header",
     "checked_headers",

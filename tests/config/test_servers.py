@@ -16,6 +16,7 @@ from mcpsync.config import (
     StdioServerConfig,
     parse_server,
 )
+from mcpsync.config.oauth import OAuthConfig
 from mcpsync.errors import ConfigurationError, MCPSyncError
 
 URL = "https://crm.example.com/mcp"
@@ -83,7 +84,7 @@ def test_a_command_is_a_server_to_start():
         ({"url": URL, "server_instructions": True}, {"server_instructions": True}),
         ({"url": URL, "server_instructions": "true"}, {"server_instructions": "true"}),
         ({"url": URL, "requires_oauth": False}, {"requires_oauth": False}),
-        ({"url": URL, "oauth": {"any": ["thing"]}}, {"oauth": {"any": ["thing"]}}),
+        ({"url": URL, "oauth": {"scope": "a b"}}, {"oauth": OAuthConfig(scope=("a", "b"))}),
         ({"url": URL, "obo": {"scopes": "a b"}}, {"obo": OboConfig(scopes="a b")}),
         ({"url": URL, "source": "user", "db_id": "7"}, {"source": "user", "db_id": "7"}),
         ({"url": URL, "inspection_failed": True}, {"inspection_failed": True}),
@@ -295,6 +296,8 @@ SECRETIVE = [
     {"command": "x", "env": {"TOKEN": ["s3cret"]}},
     {"url": URL, "scope": "app", "obo": {"scopes": "x"}, "headers": {"X": "s3cret"}},
     {"url": URL, "oauth": ["s3cret"]},
+    {"url": URL, "oauth": {"client_secret": "s3cret"}},
+    {"url": URL, "oauth": {"any": "s3cret"}},
     {"url": "ftp://{{HOST}}?key=s3cret"},
     {"url": "https://u:s3cret@example.com/{{"},
 ]
@@ -319,7 +322,11 @@ def test_a_mistake_shows_no_secret_not_even_in_its_causes(written, caplog):
             HttpServerConfig(
                 url="https://user:s3cret@example.com:8443/mcp?key=s3cret#s3cret",
                 headers={"Authorization": "Bearer s3cret"},
-                oauth={"client_secret": "s3cret"},
+                oauth={
+                    "client_id": "mcpsync",
+                    "client_secret": "s3cret",
+                    "issuer": "https://auth.example.com",
+                },
             ),
             "https://example.com:8443/mcp",
             "HttpServerConfig(",

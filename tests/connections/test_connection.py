@@ -404,7 +404,11 @@ def test_an_older_one_that_leads_to_the_same_place_does_not(clock: FakeClock) ->
 
 @pytest.mark.parametrize(
     "fields",
-    [{"url": "http://127.0.0.1:9/other"}, {"headers": {"X-Team": "b"}}, {"oauth": {"a": 1}}],
+    [
+        {"url": "http://127.0.0.1:9/other"},
+        {"headers": {"X-Team": "b"}},
+        {"oauth": {"client_id": "a"}},
+    ],
 )
 def test_one_that_leads_elsewhere_or_as_somebody_else_does(
     clock: FakeClock, fields: dict[str, Any]

@@ -22,10 +22,13 @@ def test_what_is_the_calls_goes_one_way_and_what_is_the_connections_the_other() 
         "request_body": {"messageId": "7"},
         "request_scope": scope,
         "connection_timeout": 5,
+        "oauth_start": print,
+        "oauth_end": repr,
+        "return_on_oauth": True,
     }
     parted = part({**call, **connect})
     assert parted.call == call
-    assert parted[1:] == ({"KEY": "k"}, {"messageId": "7"}, scope, 5.0)
+    assert parted[1:] == ({"KEY": "k"}, {"messageId": "7"}, scope, 5.0, print, repr, True)
 
 
 def test_every_option_of_a_connection_has_its_place() -> None:
