@@ -154,7 +154,9 @@ class TokenStorage:
 
     def _refresh(self, owner: str, redeem: Redeem, rejected: str | None) -> Grant:
         name = f"{_key(owner)}:refresh"
-        with hold(self._store, name, lease=LEASE, deadline=Deadline(SEEN_THROUGH)):
+        # Whoever has the lock may be dead: then it comes free when his lease is over, not before.
+        patience = Deadline(LEASE + SEEN_THROUGH)
+        with hold(self._store, name, lease=LEASE, deadline=patience):
             entry = self._store.get(_key(owner))
             if entry is None:
                 raise NoGrant("the sign-in was revoked")

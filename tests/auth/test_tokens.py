@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 
 from mcpsync._runtime.cancel import Cancellation
+from mcpsync._runtime.clock import SystemClock
 from mcpsync._runtime.deadline import Deadline
+from mcpsync.auth import tokens
 from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.token_endpoint import Tokens
 from mcpsync.auth.tokens import LEASE, SKEW, Grant, NoGrant, TokenStorage
@@ -210,6 +212,17 @@ def test_who_died_before_he_redeemed_leaves_it_usable(store, storage, clock):
     waiting = start(lambda: fresh(storage, Redeemer(clock)))
     clock.advance(LEASE + 1)
     assert outcome(waiting).tokens.access_token == "access2"
+
+
+def test_the_lock_of_who_died_is_waited_for_until_his_lease_is_over(monkeypatch):
+    monkeypatch.setattr(tokens, "LEASE", 0.6)  # as they are to each other, but short
+    monkeypatch.setattr(tokens, "SEEN_THROUGH", 0.4)
+    clock = SystemClock()
+    store = MemoryStore(clock)
+    storage = TokenStorage(store, clock)
+    storage.keep(OWNER, grant(clock, lasts=0))
+    store.acquire(f"{_key()}:refresh", tokens.LEASE)
+    assert fresh(storage, Redeemer(clock)).tokens.access_token == "access2"
 
 
 def test_who_died_after_he_redeemed_leaves_word_that_somebody_has_to_sign_in(storage, clock):
