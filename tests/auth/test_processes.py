@@ -46,6 +46,8 @@ def another(authority, kept):
 
     yield start
     for worker in workers:
+        worker.process.stdin.close()  # they end together
+    for worker in workers:
         worker.close()
 
 
@@ -76,6 +78,43 @@ class Held:
     def __call__(self):
         self.reached.set()
         assert self.free.wait(PATIENCE)
+
+
+def test_processes_that_begin_together_register_once_and_name_one_page(authority, another):
+    workers = [another() for _ in range(4)]
+    for worker in workers:
+        worker.ask("None")  # it is there
+    for worker in workers:
+        worker.tell("call('whoami')")
+    [first, *others] = [worker.said() for worker in workers]
+    assert first["url"]
+    assert others == [first] * 3
+    assert authority.count("register") == 1
+
+
+def test_of_two_processes_that_complete_one_sign_in_one_redeems_the_code(authority, another):
+    authority.lifetime = 3600
+    first, second = another(), another()
+    back = authority.approve(first.ask("call('whoami')")["url"])
+    held = Held()
+    authority.say("/token", held)
+    first.tell(f"complete({back!r})")
+    assert held.reached.wait(PATIENCE)
+    assert second.ask(f"complete({back!r})") == {"error": "flow_busy"}
+    held.free.set()
+    assert first.said() == ["crm", "ada"]
+    assert second.ask(f"complete({back!r})") == ["crm", "ada"]
+    assert second.ask("call('whoami')") == first.ask("call('whoami')")
+    assert authority.count("token") == 1
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_who_is_signed_out_by_one_process_is_signed_out_of_the_others(authority, another):
+    first, second = another(), another()
+    assert "text" in second.ask("call('whoami')")
+    assert first.ask("revoke()") is True
+    assert "url" in second.ask("call('whoami')")
+    assert authority.count("token") == 2  # the code, and the token that was over
 
 
 def answer_of(worker, waiting):

@@ -84,6 +84,7 @@ def serve(url: str, lease: str, *store: str) -> None:
             "call": lambda *said: call(manager, *said),
             "wait": lambda *said: call(manager, *said, oauth_start=lambda url: say({"go": url})),
             "complete": lambda back: complete(manager, back),
+            "revoke": lambda: manager.revoke("crm", user=USER),
             "stop_at": watched.stop_at,
             "tell_waits": watched.tell_waits,
         }
@@ -111,10 +112,13 @@ def call(
     return {"text": result.content[0].text}
 
 
-def complete(manager: mcpsync.MCPManager, back: str) -> list[str]:
-    """Complete a sign-in with the URL that the user came back to."""
+def complete(manager: mcpsync.MCPManager, back: str) -> list[str] | dict[str, str]:
+    """Complete a sign-in with the URL that the user came back to; whose it was, or why not."""
     came = dict(parse_qsl(urlsplit(back).query))
-    return list(manager.complete_authorization(user=USER, **came))
+    try:
+        return list(manager.complete_authorization(user=USER, **came))
+    except mcpsync.OAuthError as error:
+        return {"error": error.error}
 
 
 def say(value: Any) -> None:
