@@ -11,9 +11,9 @@ from mcpsync._runtime.clock import SystemClock
 from mcpsync.auth.tokens import LEASE, SKEW, TokenStorage
 from mcpsync.connections.connection import Key
 from mcpsync.connections.signing_in import owner_of
-from stores.conftest import description, make
 from support import signing_in
 from support.authority import Authority
+from support.stores import description, make
 from support.workers import Worker
 
 PATIENCE = 30
@@ -145,6 +145,15 @@ def test_eight_processes_with_one_token_that_is_over_redeem_it_once(authority, a
     assert authority.count("token", **SPENT) == 1
 
 
+@pytest.fixture
+def survivor(authority, kept):
+    """What another process than the one that is killed calls with: this one."""
+    store = make(*kept)
+    with signing_in.manager_of(authority.url, store) as manager:
+        yield manager
+    store.close()
+
+
 # Where the process is killed, whether its refresh token was redeemed by then, and what is left.
 STEPS = {
     "locked": (False, "usable"),
@@ -173,21 +182,22 @@ def killed(victim, authority, step):
 @pytest.mark.usefixtures("signed_in")
 @pytest.mark.parametrize("step", STEPS)
 def test_a_process_that_is_killed_while_it_refreshes_leaves_a_grant_or_says_sign_in(
-    authority, another, storage, step
+    authority, another, survivor, storage, step
 ):
     redeemed, left = STEPS[step]
-    victim, survivor = another(SHORT), another()
+    victim = another(SHORT)
     before = storage.find(OWNER).tokens.refresh_token
     killed(victim, authority, step)
     assert authority.count("token", **SPENT) == redeemed
     began = time.monotonic()
-    said = survivor.ask("call('whoami')")
-    assert time.monotonic() - began < SHORT + 5
+    said = signing_in.call(survivor, "whoami")
+    assert time.monotonic() - began < LEASE / 2  # it waited for the lease of whoever died
     if left == "sign in":
         assert storage.find(OWNER) is None
         assert authority.count("token", **SPENT) == 2  # it could not know
-        assert survivor.ask(f"complete({authority.approve(said['url'])!r})") == ["crm", "ada"]
-        said = survivor.ask("call('whoami')")
+        back = authority.approve(said["url"])
+        assert signing_in.complete(survivor, back) == ["crm", "ada"]
+        said = signing_in.call(survivor, "whoami")
     assert "text" in said
     if left == "usable":
         assert authority.count("token", **SPENT, refresh_token=before) == 1
@@ -197,10 +207,9 @@ def test_a_process_that_is_killed_while_it_refreshes_leaves_a_grant_or_says_sign
 @pytest.mark.usefixtures("signed_in")
 @pytest.mark.parametrize("step", ["asked", "answered"])
 def test_where_refresh_tokens_are_good_more_than_once_nobody_has_to_sign_in(
-    authority, another, step
+    authority, another, survivor, step
 ):
     authority.rotate = False
-    victim, survivor = another(SHORT), another()
-    killed(victim, authority, step)
-    assert "text" in survivor.ask("call('whoami')")
+    killed(another(SHORT), authority, step)
+    assert "text" in signing_in.call(survivor, "whoami")
     assert authority.count("token", **SPENT) == 2

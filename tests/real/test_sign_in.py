@@ -14,10 +14,10 @@ import mcpsync
 from mcpsync.auth import CimdDocument, ClientCredentialsGrant, ClientKey, OAuth
 from mcpsync.auth.tokens import LEASE
 from mcpsync.stores import MemoryStore
-from stores.conftest import description
 from support import signing_in
 from support.certificates import certificate
 from support.protected import CALLBACK, protected, sign_in
+from support.stores import description
 from support.workers import Worker
 from transports.fixtures import serve
 from transports.peer import always, response

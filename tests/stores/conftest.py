@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mcpsync.stores import MemoryStore, RedisStore, SQLiteStore, Store, new_key
+from mcpsync.stores import Store
+from support.stores import description, make
 from support.workers import Worker
 
-KEY = new_key()
 SHARED = ["sqlite", "sqlite encrypted", "redis", "redis encrypted"]
 
 
@@ -24,22 +24,6 @@ def opened(redis_url: str, tmp_path: Path) -> Iterator[Callable[[str], Store]]:
     yield open_one
     for each in made:
         each.close()
-
-
-def description(kind: str, redis_url: str, folder: Path) -> tuple[str, ...]:
-    """What another process needs to open the same store."""
-    key = KEY if kind.endswith("encrypted") else ""
-    if kind.startswith("redis"):
-        return "redis", redis_url, key, f"{folder}:"
-    return kind.partition(" ")[0], str(folder / "store.db"), key, ""
-
-
-def make(kind: str, where: str, key: str, prefix: str) -> Store:
-    if kind == "memory":
-        return MemoryStore()
-    if kind == "sqlite":
-        return SQLiteStore(where, key=key or None)
-    return RedisStore(where, key=key or None, prefix=prefix)
 
 
 @pytest.fixture(params=["memory", *SHARED])

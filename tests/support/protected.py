@@ -9,8 +9,7 @@ from urllib.parse import urljoin
 import requests
 
 from . import counterparts, processes, provision
-
-CALLBACK = "https://app.example/callback"
+from .signing_in import CALLBACK
 
 
 @dataclass(frozen=True)

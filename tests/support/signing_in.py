@@ -9,9 +9,10 @@ from urllib.parse import parse_qsl, urlsplit
 import mcpsync
 from mcpsync.auth import tokens
 from mcpsync.stores import Store
-from stores.conftest import make
 
-from .protected import CALLBACK
+from .stores import make
+
+CALLBACK = "https://app.example/callback"
 
 USER = "ada"
 
@@ -75,7 +76,7 @@ def serve(url: str, lease: str, *store: str) -> None:
     Args:
         url: The server.
         lease: Seconds that the lock of a refresh is held at most.
-        store: What :func:`stores.conftest.make` wants to know.
+        store: What :func:`support.stores.make` wants to know.
     """
     tokens.LEASE = float(lease)  # type: ignore[misc]
     watched = Watched(make(*store))

@@ -9,6 +9,8 @@ from typing import Any
 
 import mcpsync
 
+from .provision import child_environment
+
 
 class Worker:
     """Another Python process: it does what it is told, a line each, and says what came of it.
@@ -26,7 +28,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(found)},
+            env=child_environment(PYTHONPATH=os.pathsep.join(found)),
         )
 
     def tell(self, expression: str) -> None:
