@@ -45,7 +45,7 @@ def protected(folder: Path, environment: Mapping[str, str] | None = None) -> Ite
 
     Args:
         folder: Where their output goes.
-        environment: What the provider is told: ``FIRST_TOKEN_SECONDS``, ``DPOP_NONCE``, …
+        environment: What the provider is told: ``DPOP_NONCE=1`` wants nonces.
     """
     with contextlib.ExitStack() as stack:
         provider = _server(counterparts.obtain("oidc"), folder / "oidc.log", "", environment or {})

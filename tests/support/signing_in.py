@@ -1,5 +1,6 @@
 """A process that calls tools for a user who signs in: the other process of tests about that."""
 
+import dataclasses
 import json
 import sys
 import threading
@@ -7,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import mcpsync
+from mcpsync._runtime.clock import SystemClock
 from mcpsync.auth import tokens
 from mcpsync.stores import Store
 
@@ -15,6 +17,7 @@ from .stores import make
 CALLBACK = "https://app.example/callback"
 
 USER = "ada"
+OWNER = "ada:crm"
 
 
 class Watched:
@@ -120,6 +123,16 @@ def complete(manager: mcpsync.MCPManager, back: str) -> list[str] | dict[str, st
         return list(manager.complete_authorization(user=USER, **came))
     except mcpsync.OAuthError as error:
         return {"error": error.error}
+
+
+def age(store: Store) -> tokens.Grant:
+    """Have the user's token be over, as if time had passed; return what there is."""
+    storage = tokens.TokenStorage(store, SystemClock())
+    grant = storage.find(OWNER)
+    assert grant is not None
+    old = dataclasses.replace(grant.tokens, expires_at=0.0)
+    storage.keep(OWNER, dataclasses.replace(grant, tokens=old))
+    return grant
 
 
 def say(value: Any) -> None:
