@@ -263,7 +263,6 @@ class Reconnecting:
                 return Reconnection(Outcome.LEFT_OUT, error)
             failed = True
             logger.warning("[MCP][User: %s][%s] not reconnected: %s", *key, error)
-            self._users.disconnect_user_connection(owner.id, key.server_name)
             return Reconnection(Outcome.FAILED, error)
         finally:
             self._reconnections.end(key, began, failed=failed)

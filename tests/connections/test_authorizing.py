@@ -124,8 +124,11 @@ def test_another_manager_completes_what_one_began(
 
 def test_completing_twice_is_harmless(manager: MCPManager, authority: Authority) -> None:
     back = sign_in(manager, authority)
+    connection, before = manager.get_user_connections("ada")["crm"], len(authority.mcp.requests)
     assert manager.complete_authorization(**back) == ("crm", "ada")
     assert authority.count("token") == 1
+    assert manager.get_user_connections("ada")["crm"] is connection
+    assert len(authority.mcp.requests) == before
 
 
 def test_another_user_cannot_complete_a_sign_in(manager: MCPManager, authority: Authority) -> None:
@@ -198,12 +201,11 @@ def test_the_user_is_connected_once_he_has_signed_in(
 ) -> None:
     sign_in(manager, authority)
     assert manager.get_user_connections("ada")["crm"].is_connected
+    before = len(authority.mcp.requests)
     functions = manager.get_server_tool_functions("ada", "crm")
     assert functions is not None
     assert "add_mcp_crm" in functions
-    before = len(authority.mcp.requests)
-    manager.get_server_tool_functions("ada", "crm")
-    assert len(authority.mcp.requests) == before
+    assert len(authority.mcp.requests) == before, "they were asked for already"
 
 
 def test_a_connection_from_before_the_sign_in_is_made_anew(
@@ -261,7 +263,7 @@ def test_a_sign_in_resets_the_breaker_of_that_user_alone(one: Authority) -> None
         assert {each["user_id"] for each in manager.stats()["breakers"]} == {"ada", "bob"}
         with manager_for(one, store=manager._sign_ins._store) as elsewhere:
             back = what_comes_back(one, turned_away(elsewhere).authorization_url)
-        manager.complete_authorization(**back)
+        manager.complete_authorization(**back, reconnect=False)
         assert {each["user_id"] for each in manager.stats()["breakers"]} == {"bob"}
 
 

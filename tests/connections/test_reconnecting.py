@@ -147,11 +147,16 @@ def test_one_is_at_it_at_a_time_until_he_is_taken_for_dead(
 def test_those_who_never_come_back_are_forgotten(
     tracker: ReconnectionTracker, clock: FakeClock
 ) -> None:
+    faithful = Key("0", "crm")
     for number in range(100):
         attempt(tracker, Key(str(number), "crm"), failed=True)
-    clock.advance(5 * MINUTE + FORGET_AFTER)
+    clock.advance(5 * MINUTE + FORGET_AFTER - 1)
+    attempt(tracker, faithful, failed=True)
+    assert len(tracker) == 100
+    clock.advance(1)
     attempt(tracker, failed=False)
-    assert len(tracker) == 0
+    assert len(tracker) == 1
+    assert attempt(tracker, faithful, failed=False) is Outcome.COOLING
 
 
 def test_a_forked_child_is_not_kept_from_it_by_its_parents_threads(
