@@ -303,6 +303,8 @@ class SignIns:
         What was done at another server of that name, before it was configured anew, counts for
         nothing.
         """
+        if isinstance(config, HttpServerConfig) and config.oauth and not config.oauth.is_of_users:
+            return AuthorizationStatus(True)  # the application has tokens of its own
         owner = owner_of(key)
         grant, flow = self.storage.find(owner), self.flows.find(owner)
         if grant is not None and not _leads_to(config, grant.server_url):

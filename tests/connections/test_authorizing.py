@@ -31,6 +31,7 @@ from support.people import (
     turned_away,
     what_comes_back,
 )
+from support.threads import outcome, start
 
 
 @pytest.fixture(autouse=True)
@@ -480,6 +481,28 @@ def test_what_a_user_configured_leads_to_no_private_address(one: Authority) -> N
         with pytest.raises(RefusedError):
             manager.complete_authorization(**{**back, "iss": None})
         assert one.count("token") == 0
+
+
+def test_an_application_that_acts_for_itself_has_one_token_for_all(one: Authority) -> None:
+    one.add_client("me", client_secret="s3cret")
+    oauth = {
+        "grant": "client_credentials",
+        "client_id": "me",
+        "client_secret": "s3cret",
+        "issuer": one.issuer,
+    }
+    config = {"requires_oauth": None, "oauth": oauth}
+    with manager_for(one, config, oauth_redirect_uri=None) as manager:
+        for user in (None, "ada", "bob"):
+            assert manager.call_tool(*ADD, user=user).structured_content == {"sum": 3}
+        assert one.count("token", grant_type="client_credentials") == one.count("token") == 1
+        assert len(set(tokens_seen(one))) == 1
+        assert manager.authorization_status("crm", user="ada").is_authorized
+        assert manager.reconnect_servers("ada") == {}
+        one.end_access_tokens()
+        calls = [start(lambda: manager.call_tool(*ADD, user="ada")) for _ in range(4)]
+        assert [outcome(each).structured_content for each in calls] == [{"sum": 3}] * 4
+        assert one.count("token") == 2
 
 
 # -- where a user stands --------------------------------------------------------------------------
