@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from .._runtime.cancel import Cancellation, Watch
 from .._runtime.clock import Clock
+from .._runtime.fork import after_fork_in_child
 from ..auth.ceremony import Ceremony, state_unknown
 from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
@@ -22,7 +24,14 @@ from ..client.core import MOST_SIGN_INS
 from ..config import HttpServerConfig, ServerConfig
 from ..config.oauth import OAuthConfig
 from ..config.predicates import is_oauth_server, is_user_sourced
-from ..errors import AuthorizationRequired, ConfigurationError, RefusedError, StoreError
+from ..errors import (
+    AuthorizationRequired,
+    ConfigurationError,
+    ConnectionClosed,
+    RefusedError,
+    RequestCancelled,
+    StoreError,
+)
 from ..http import Authorizer, Fetcher
 from ..http.settings import Session
 from ..security.addresses import Reach
@@ -107,6 +116,8 @@ class SignIns:
         self.flows = FlowStateManager(store, clock)
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
         self._machines: dict[str, tuple[ServerConfig, Authorizer]] = {}
+        self._closing = Cancellation()
+        after_fork_in_child(self._forget)
 
     def signs_in(self, config: ServerConfig) -> bool:
         """Whether users can sign in, or the application can, at a server configured like this."""
@@ -211,6 +222,7 @@ class SignIns:
         Raises:
             OAuthError: It failed, or was cancelled.
             RequestTimeout, RequestCancelled: It took too long for the caller.
+            ConnectionClosed: The manager was closed.
         """
         url, flow_id = required.authorization_url, required.flow_id
         if who.oauth_start is None or url is None or flow_id is None:
@@ -220,11 +232,37 @@ class SignIns:
             return False
         try:
             who.oauth_start(url)
-            self.flows.wait_for_url(flow_id, url, scope.deadline, scope.cancel)
+            self._wait(flow_id, url, scope)
         finally:
             if who.oauth_end is not None:
                 who.oauth_end()
         return True
+
+    def _wait(self, flow_id: str, url: str, scope: CallScope) -> None:
+        """Wait until the sign-in is completed, it is called off, or the manager is closed."""
+        stop, closing = Cancellation(), self._closing
+        watches = [
+            Watch(cancel, lambda error: stop.cancel(error.reason))
+            for cancel in (scope.cancel, closing)
+        ]
+        try:
+            self.flows.wait_for_url(flow_id, url, scope.deadline, stop)
+        except RequestCancelled:
+            if closing.cancelled and (scope.cancel is None or not scope.cancel.cancelled):
+                raise ConnectionClosed("the manager is closed.") from None
+            raise
+        finally:
+            for watch in watches:
+                watch.end()
+
+    def close(self) -> None:
+        """Wake those who wait for a user; sign-ins under way can be completed all the same."""
+        self._closing.cancel("closed")
+
+    def _forget(self) -> None:
+        was_closed, self._closing = self._closing.cancelled, Cancellation()
+        if was_closed:
+            self._closing.cancel("closed")
 
     def go_on(
         self,

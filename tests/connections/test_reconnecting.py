@@ -20,6 +20,7 @@ from mcpsync.connections.reconnecting import (
 from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
+    ConnectionClosed,
     ConnectTimeout,
     RequestCancelled,
     RequestTimeout,
@@ -333,6 +334,22 @@ def test_it_can_be_called_off(many: MCPManager) -> None:
     found = many.reconnect_servers("ada", cancel=cancel)
     assert {each.outcome for each in found.values()} == {Outcome.LEFT_OUT}
     assert all(isinstance(each.error, RequestCancelled) for each in found.values())
+
+
+def test_a_user_who_is_disconnected_meanwhile_has_not_failed(
+    authority: Authority, signed_in: MemoryStore
+) -> None:
+    gate = Gate()
+    authority.say("/mcp", gate)  # type: ignore[arg-type]
+    with manager_for(authority, store=signed_in) as manager:
+        reconnecting = start(manager.reconnect_servers, "ada")
+        gate.wait_reached()
+        manager.disconnect_user_connections("ada")
+        found = outcome(reconnecting)["crm"]
+        gate.open()
+        assert found.outcome is Outcome.LEFT_OUT
+        assert isinstance(found.error, ConnectionClosed)
+        assert len(manager._reconnections) == 0
 
 
 @pytest.mark.parametrize(("config", "seconds"), [({}, 10.0), ({"connect_timeout": 3.0}, 3.0)])
