@@ -30,12 +30,19 @@ from ..errors import (
 from ..security.addresses import is_loopback
 from ..security.redaction import safe_url
 from .adapter import SharedAdapter, adapters
-from .authorizing import MOST_ANSWERS, Authorizer, Occasion
+from .authorizing import MOST_ANSWERS, Authorizer, Occasion, about_credentials
 from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
 from .response import HttpResponse
-from .settings import HttpSettings, check_header, checked_headers, origin_of, prepared_url
+from .settings import (
+    AuthCallable,
+    HttpSettings,
+    check_header,
+    checked_headers,
+    origin_of,
+    prepared_url,
+)
 
 MAX_REDIRECTS = 5
 
@@ -175,14 +182,7 @@ class HttpEndpoint:
             if cookie is not None and "cookie" not in merged:
                 merged["cookie"] = cookie
         if auth is not None and not _has_authorization(extra_headers):
-            if isinstance(auth, Authorizer):
-                try:
-                    auth.authorize(request, occasion)
-                except MCPSyncError as error:  # that of another request, to whoever gives tokens
-                    error.maybe_executed = False
-                    raise
-            else:
-                request = auth(request)
+            request = _authorized(request, auth, occasion)
             for name, value in request.headers.items():
                 check_header(name, value)
         if self._is_open_air:
@@ -210,10 +210,11 @@ class HttpEndpoint:
             return False
         try:
             recovered = auth.recover(response.status, response.headers, request, occasion)
-        except BaseException as error:
+        except MCPSyncError as error:
             response.close()
-            if isinstance(error, MCPSyncError):
-                error.maybe_executed = False  # as above: this one was turned down unseen
+            raise about_credentials(error, occasion) from error.__cause__
+        except BaseException:
+            response.close()
             raise
         if recovered:
             response.finish_soon()
@@ -314,13 +315,25 @@ class HttpEndpoint:
 
     def _refuse_bearer(self, request: PreparedRequest) -> None:
         value = str(request.headers.get("authorization", ""))
-        if value.lower().startswith("bearer"):
+        if value.lower().startswith(("bearer", "dpop")):
             raise RefusedError(
                 f"a bearer token would go to {self._host} over plain http; use https."
             )
 
     def __repr__(self) -> str:
         return f"<HttpEndpoint {safe_url(self._url)}>"
+
+
+def _authorized(
+    request: PreparedRequest, auth: AuthCallable | Authorizer, occasion: Occasion
+) -> PreparedRequest:
+    if not isinstance(auth, Authorizer):
+        return auth(request)
+    try:
+        auth.authorize(request, occasion)
+    except MCPSyncError as error:
+        raise about_credentials(error, occasion) from error.__cause__
+    return request
 
 
 def _has_authorization(headers: Mapping[str, str] | None) -> bool:

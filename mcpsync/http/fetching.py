@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
-from ..errors import MessageInvalid, RefusedError
+from ..errors import ConfigurationError, MessageInvalid, RefusedError
 from ..security.addresses import Reach, is_loopback
 from ..security.redaction import safe_url
 from .endpoint import HttpEndpoint
 from .limits import Limits
-from .settings import HttpSettings, Session
+from .settings import HttpSettings, Session, origin_of
 
 MAX_BYTES: Final = 1024 * 1024  # of one answer; metadata has a few KiB
 MAX_SECONDS: Final = 10.0  # that one request may take, however long its caller would wait
@@ -64,6 +64,7 @@ class Fetcher:
         session: Where proxies, ``verify`` and ``cert`` come from; its headers and auth do not.
         reach: Where requests may go. ``"loopback"`` also allows plain http, to this machine.
         headers: Sent with every request.
+        trusted: URLs that the operator wrote: their origins may be anywhere.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Fetcher:
         session: Session | None = None,
         reach: Reach = "public",
         headers: Mapping[str, str] | None = None,
+        trusted: Iterable[str] = (),
     ) -> None:
         self._session = session
         self._reach: Reach = reach
         self._headers = dict(headers or {})
+        self._trusted = frozenset(map(origin_of, trusted))
 
     def get(
         self,
@@ -133,7 +136,7 @@ class Fetcher:
             host, _ = parts.hostname or "", parts.port
         except ValueError:
             raise RefusedError("somebody gave a URL that is none.") from None
-        is_local = self._reach != "public" and is_loopback(host)
+        is_local = self._reach_of(url) != "public" and is_loopback(host)
         is_good = parts.scheme == "https" or (parts.scheme == "http" and is_local)
         if not is_good or not host or "@" in parts.netloc:
             raise RefusedError(
@@ -163,9 +166,16 @@ class Fetcher:
         ) as response:
             return Fetched(url, response.status, response.headers, response.read())
 
+    def _reach_of(self, url: str) -> Reach:
+        try:
+            is_trusted = bool(self._trusted) and origin_of(url) in self._trusted
+        except ConfigurationError:  # somebody gave something that is no URL of HTTP
+            is_trusted = False
+        return "anywhere" if is_trusted else self._reach
+
     def _settings(self, url: str) -> HttpSettings:
         found = HttpSettings.resolve(url, session=self._session)
-        key = found.key._replace(reach=self._reach)
+        key = found.key._replace(reach=self._reach_of(url))
         return replace(
             found, headers={"user-agent": found.headers["user-agent"]}, auth=None, key=key
         )
