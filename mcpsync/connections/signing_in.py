@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -19,7 +19,7 @@ from ..auth.oauth import reach_beside
 from ..auth.options import OAuthOptions
 from ..auth.signing_in import SignIn
 from ..auth.token_endpoint import ClientKey
-from ..auth.tokens import TokenStorage
+from ..auth.tokens import TokenStorage, is_for
 from ..client.core import MOST_SIGN_INS
 from ..config import HttpServerConfig, ServerConfig
 from ..config.oauth import OAuthConfig
@@ -314,7 +314,7 @@ class SignIns:
             MCPSyncError: The tokens could not be had.
         """
         facts = flow.facts
-        if not self.are_for(config) or not _leads_to(config, facts["server_url"]):
+        if not self.are_for(config) or not _leads_to(config, facts):
             self.flows.fail(flow, "server_changed")
             raise RefusedError("the server was configured anew meanwhile; sign in again.")
         assert isinstance(config, HttpServerConfig)
@@ -345,9 +345,11 @@ class SignIns:
             return AuthorizationStatus(True)  # the application has tokens of its own
         owner = owner_of(key)
         grant, flow = self.storage.find(owner), self.flows.find(owner)
-        if grant is not None and not _leads_to(config, grant.server_url):
+        if grant is not None and not _leads_to(
+            config, {"server_url": grant.server_url, "audience": grant.resource}
+        ):
             grant = None
-        if flow is not None and not _leads_to(config, flow.facts.get("server_url")):
+        if flow is not None and not _leads_to(config, flow.facts):
             flow = None
         good = grant is not None and (
             grant.tokens.refresh_token is not None or grant.is_good(self._clock.time())
@@ -385,11 +387,11 @@ class SignIns:
         return (grant.server_url if grant is not None else None) or _SOMEWHERE
 
 
-def _leads_to(config: ServerConfig | None, server_url: str | None) -> bool:
+def _leads_to(config: ServerConfig | None, facts: Mapping[str, Any]) -> bool:
     """Whether a server is, or for some user may be, where somebody has signed in."""
-    if not isinstance(config, HttpServerConfig) or server_url is None:
+    if not isinstance(config, HttpServerConfig) or "{{" in config.url:
         return True
-    return "{{" in config.url or config.url == server_url
+    return is_for(config.url, facts.get("server_url"), facts.get("audience"))
 
 
 def owner_of(key: Key) -> str:

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from mcpsync import MCPManager
+from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.flows import PENDING_STALE, FlowStatus
+from mcpsync.auth.token_endpoint import Tokens
+from mcpsync.auth.tokens import Grant
 from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
@@ -370,6 +373,44 @@ def test_a_server_whose_url_is_the_users_own_is_signed_in_to(one: Authority) -> 
         assert not manager.authorization_status("crm", user="bob").is_authorized
         assert manager.revoke("crm", user="ada")
         assert not manager.authorization_status("crm", user="ada").is_authorized
+
+
+def test_a_server_whose_url_is_a_requests_own_is_signed_in_to_once(one: Authority) -> None:
+    with manager_for(one, {"url": f"{one.url}?in={{{{BODY_ID}}}}"}) as manager:
+        first = turned_away(manager, request_body={"ID": "1"}).authorization_url
+        assert turned_away(manager, request_body={"ID": "2"}).authorization_url == first
+        manager.complete_authorization(**what_comes_back(one, first))
+        for number in "123":
+            result = manager.call_tool(*ADD, user="ada", request_body={"ID": number})
+            assert result.structured_content == {"sum": 3}
+        assert one.count("token") == 1
+
+
+@pytest.mark.parametrize(
+    ("resource", "url", "is_for"),
+    [
+        (None, "https://crm.example/mcp", True),
+        (None, "https://crm.example/mcp?a=b", True),
+        (None, "https://crm.example/other", False),
+        (None, "https://crm.example:8443/mcp", False),
+        (None, "http://crm.example/mcp", False),
+        ("https://crm.example/", "https://crm.example/other", True),
+        ("https://crm.example/mcp", "https://crm.example/other", False),
+        ("https://crm.example/", "https://evil.example/mcp", False),
+    ],
+)
+def test_a_grant_is_for_the_server_it_was_agreed_to_for(
+    resource: str | None, url: str, is_for: bool
+) -> None:
+    grant = Grant(
+        tokens=Tokens("t"),
+        client=ClientCredentials("c"),
+        issuer="https://login.example",
+        token_endpoint="https://login.example/token",
+        resource=resource,
+        server_url="https://crm.example/mcp",
+    )
+    assert grant.is_for(url) is is_for
 
 
 def test_a_server_that_is_not_known_to_want_it_is_signed_in_to_when_it_does(
