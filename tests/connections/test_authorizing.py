@@ -13,12 +13,15 @@ from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.flows import PENDING_STALE, FlowStatus
 from mcpsync.auth.token_endpoint import Tokens
 from mcpsync.auth.tokens import Grant
+from mcpsync.connections.connection import Key
+from mcpsync.connections.signing_in import owner_of
 from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
     OAuthError,
     RefusedError,
     ServerNotFound,
+    StoreError,
 )
 from mcpsync.session.opening import eras
 from mcpsync.stores import MemoryStore
@@ -133,6 +136,20 @@ def test_completing_twice_is_harmless(manager: MCPManager, authority: Authority)
     assert authority.count("token") == 1
     assert manager.get_user_connections("ada")["crm"] is connection
     assert len(authority.mcp.requests) == before
+
+
+def test_many_who_complete_it_at_once_do_it_once(manager: MCPManager, authority: Authority) -> None:
+    back = what_comes_back(authority, turned_away(manager).authorization_url)
+    done = [start(lambda: manager.complete_authorization(**back)) for _ in range(8)]
+    assert [outcome(each) for each in done] == [("crm", "ada")] * 8
+    assert authority.count("token") == 1
+    assert manager.stats()["totals"]["ConnectionCreated"] == 1
+
+
+def test_no_two_users_and_servers_have_one_sign_in() -> None:
+    names = ("a", "a:b", "a%3Ab", "b", "b:c", "", "ä")
+    owners = {owner_of(Key(user, server)) for user in names for server in names}
+    assert len(owners) == len(names) ** 2
 
 
 def test_another_user_cannot_complete_a_sign_in(manager: MCPManager, authority: Authority) -> None:
@@ -371,7 +388,8 @@ def test_a_server_whose_url_is_the_users_own_is_signed_in_to(one: Authority) -> 
         assert manager.call_tool(*ADD, user="ada").structured_content == {"sum": 3}
         assert manager.authorization_status("crm", user="ada").is_authorized
         assert not manager.authorization_status("crm", user="bob").is_authorized
-        assert manager.revoke("crm", user="ada")
+        assert manager.revoke("crm", user="bob") is False
+        assert manager.revoke("crm", user="ada") is True
         assert not manager.authorization_status("crm", user="ada").is_authorized
 
 
@@ -664,6 +682,27 @@ def test_signing_out_of_what_is_no_longer_configured_forgets_everything_here(
         manager.registry.add_server("crm", {"url": one.url, "requires_oauth": True})
         assert not manager.authorization_status("crm", user="ada").is_authorized
         turned_away(manager)
+
+
+def test_signing_out_ends_the_connections_though_the_store_cannot_be_reached(
+    one: Authority,
+) -> None:
+    class Broken(MemoryStore):
+        broken = False
+
+        def delete(self, *args: Any) -> bool:
+            if self.broken:
+                raise StoreError("the store cannot be reached.")
+            return super().delete(*args)
+
+    store = Broken()
+    with manager_for(one, store=store) as manager:
+        sign_in(manager, one)
+        store.broken = True
+        with pytest.raises(StoreError) as caught:
+            manager.revoke("crm", user="ada")
+        assert (caught.value.server_name, caught.value.user_id) == ("crm", "ada")
+        assert manager.get_user_connections("ada") == {}
 
 
 def test_signing_out_resets_the_breaker(one: Authority) -> None:
