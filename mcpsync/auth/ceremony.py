@@ -34,7 +34,7 @@ from .options import OAuthOptions
 from .registering import Registrar
 from .scopes import OFFLINE, Scopes, scopes_to_ask_for
 from .token_endpoint import TokenEndpoint, refused
-from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage
+from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage, is_for
 
 logger = logging.getLogger(__name__)
 
@@ -259,8 +259,11 @@ class Ceremony:
     def _forget_what_was_elsewhere(self, owner: str) -> None:
         """Forget a sign-in at another server, which had the same name before."""
         there = self.flows.find_readable(owner)
-        if there is not None and there.facts.get("server_url") != self.server_url:
-            self.flows.forget(owner)
+        if there is None or is_for(
+            self.server_url, there.facts.get("server_url"), there.facts.get("audience")
+        ):
+            return
+        self.flows.forget(owner)
 
     def _redeemed(
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
