@@ -22,6 +22,7 @@ from .codes import (
     Verifier,
     authorization_url,
     check_issuer,
+    check_origin,
     check_pkce,
     code_of,
     new_state,
@@ -29,7 +30,7 @@ from .codes import (
 from .discovery import Discovered, Discovery
 from .dpop import DPoPKey
 from .flows import BUSY, Flow, FlowStateManager, FlowStatus
-from .metadata import ServerMetadata, covers
+from .metadata import ServerMetadata, canonical_resource, covers
 from .options import OAuthOptions
 from .registering import Registrar
 from .scopes import OFFLINE, Scopes, scopes_to_ask_for
@@ -169,6 +170,7 @@ class Ceremony:
                 **facts,
                 "server_url": self.server_url,
                 "issuer": server.issuer,
+                "sent_to": server.authorization_endpoint if server.is_guess else None,
                 "says_iss": server.authorization_response_iss_parameter_supported,
                 "token_endpoint": server.token_endpoint,
                 "revocation_endpoint": server.revocation_endpoint,
@@ -196,8 +198,9 @@ class Ceremony:
                 token_endpoint=options.token_url,
                 revocation_endpoint=options.revocation_url,
                 code_challenge_methods_supported=("S256",),
+                is_guess=options.issuer is None,
             )
-            return Discovered(server, None, None)
+            return Discovered(server, None, canonical_resource(self._server_url))
         return self._discovery.find(
             self._server_url,
             deadline,
@@ -223,7 +226,7 @@ class Ceremony:
         flow = self.flows.find_by_state(returned.state or "")
         if flow is None or flow.flow_id != owner:
             raise state_unknown()
-        check_issuer(flow.facts["says_iss"], flow.facts["issuer"], returned.iss)
+        check_who_answers(flow, returned.iss)
         try:
             code = code_of(returned)
         except OAuthError as error:
@@ -377,6 +380,15 @@ class Ceremony:
             else:
                 done = done and answer.status == 200
         return done
+
+
+def check_who_answers(flow: Flow, iss: str | None) -> None:
+    """Hold who answered against who was asked; see :func:`check_issuer`. (A10)"""
+    facts = flow.facts
+    if facts["sent_to"] is None:
+        check_issuer(facts["says_iss"], facts["issuer"], iss)
+    else:
+        check_origin(facts["sent_to"], iss)
 
 
 def state_unknown() -> OAuthError:

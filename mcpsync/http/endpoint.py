@@ -35,7 +35,14 @@ from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
 from .response import HttpResponse
-from .settings import HttpSettings, check_header, checked_headers, origin_of, prepared_url
+from .settings import (
+    AuthCallable,
+    HttpSettings,
+    check_header,
+    checked_headers,
+    origin_of,
+    prepared_url,
+)
 
 MAX_REDIRECTS = 5
 
@@ -175,14 +182,7 @@ class HttpEndpoint:
             if cookie is not None and "cookie" not in merged:
                 merged["cookie"] = cookie
         if auth is not None and not _has_authorization(extra_headers):
-            if isinstance(auth, Authorizer):
-                try:
-                    auth.authorize(request, occasion)
-                except MCPSyncError as error:  # that of another request, to whoever gives tokens
-                    error.maybe_executed = False
-                    raise
-            else:
-                request = auth(request)
+            request = _authorized(auth, request, occasion)
             for name, value in request.headers.items():
                 check_header(name, value)
         if self._is_open_air:
@@ -321,6 +321,19 @@ class HttpEndpoint:
 
     def __repr__(self) -> str:
         return f"<HttpEndpoint {safe_url(self._url)}>"
+
+
+def _authorized(
+    auth: AuthCallable | Authorizer, request: PreparedRequest, occasion: Occasion
+) -> PreparedRequest:
+    if not isinstance(auth, Authorizer):
+        return auth(request)
+    try:
+        auth.authorize(request, occasion)
+    except MCPSyncError as error:  # what may have run is a request to whoever gives tokens
+        error.maybe_executed = False
+        raise
+    return request
 
 
 def _has_authorization(headers: Mapping[str, str] | None) -> bool:

@@ -115,6 +115,71 @@ def test_the_resource_and_the_redirect_uri_are_the_same_in_both_requests(authori
     assert authority.count("token", resource=authority.url, redirect_uri=CALLBACK) == 1
 
 
+@pytest.fixture
+def configured(authority):
+    """Everything that is found out otherwise."""
+    authority.add_client("me", redirect_uris=[CALLBACK])
+    return {
+        "client_id": "me",
+        "authorization_url": f"{authority.issuer}/authorize",
+        "token_url": f"{authority.issuer}/token",
+        "revocation_url": f"{authority.issuer}/revoke",
+        "issuer": authority.issuer,
+    }
+
+
+def test_where_all_is_configured_nobody_is_asked_and_the_resource_is_sent(
+    authority, made, configured
+):
+    ceremony = made(**configured)
+    for path in ("oauth-protected-resource/mcp", "oauth-authorization-server"):
+        authority.say(f"/.well-known/{path}", Page(500), times=9)
+    flow = begin(ceremony)
+    complete(ceremony, returned(authority.approve(flow.url)))
+    assert query(flow.url)["resource"] == authority.url
+    assert authority.count("token", resource=authority.url) == 1
+    assert revoke(ceremony) is True
+
+
+def test_a_server_that_chokes_on_the_resource_is_spared(authority, made, configured):
+    ceremony = made(send_resource=False, **configured)
+    flow = begin(ceremony)
+    complete(ceremony, returned(authority.approve(flow.url)))
+    assert "resource" not in query(flow.url)
+    assert authority.count("token", resource=authority.url) == 0
+
+
+def test_a_configured_issuer_is_who_has_to_answer(authority, made, configured):
+    ceremony = made(**{**configured, "issuer": "https://another.example"})
+    back = returned(authority.approve(begin(ceremony).url))
+    assert refusal(ceremony, back).error == "issuer_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("iss", "good"),
+    [
+        ("right", True),
+        (None, True),
+        ("realm", True),
+        ("https://evil.example", False),
+        ("", False),
+        ("http://[", False),
+    ],
+)
+def test_where_nobody_said_who_is_asked_he_answers_from_where_the_user_was_sent(
+    authority, made, configured, iss, good
+):
+    del configured["issuer"]
+    ceremony = made(**configured)
+    came = {"right": authority.issuer, "realm": f"{authority.issuer}/realms/a"}.get(iss, iss)
+    back = returned(authority.approve(begin(ceremony).url), iss=came)
+    if good:
+        assert complete(ceremony, back) is not None
+    else:
+        assert refusal(ceremony, back).error == "issuer_mismatch"
+        assert authority.count("token") == 0
+
+
 def test_the_resource_is_sent_as_the_server_writes_it(authority, ceremony):
     above = authority.url.removesuffix("/mcp") + "/"
     authority.resource_metadata["resource"] = above
