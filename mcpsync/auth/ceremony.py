@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -93,7 +93,8 @@ class Ceremony:
         asked: Scopes = (),
         step_ups: int = 0,
         facts: Mapping[str, Any] | None = None,
-    ) -> Flow:
+        is_needed: Callable[[], bool] = lambda: True,
+    ) -> Flow | None:
         """Return the sign-in that is under way, or begin one.
 
         Args:
@@ -104,6 +105,10 @@ class Ceremony:
             asked: What was asked for before, and is asked for again.
             step_ups: How often more was asked for.
             facts: Kept with it, for whoever completes it.
+            is_needed: Asked just before one is begun: somebody may have signed in by then.
+
+        Returns:
+            None if none is needed any more.
 
         Raises:
             MCPSyncError: It cannot be begun.
@@ -129,6 +134,8 @@ class Ceremony:
             client = self._registrar.client_at(found.server, deadline, cancel, scopes)
             kept = {**(facts or {}), "step_ups": step_ups}
             make = partial(self._made, owner, found, client, scopes, kept)
+            if not is_needed():
+                return None
             begun = self.flows.begin(owner, make, instead_of=there)
             if needed <= {*begun.facts["scopes"]}:
                 return begun

@@ -179,7 +179,6 @@ class InteractiveSignIn(SignIn):
         self.ceremony.complete(
             self.owner, answer, Deadline(AFTERWARDS) if late else deadline, cancel
         )
-        deadline.check("waiting for the user to sign in")
 
 
 def returned_in(answer: Answer) -> Returned:

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from mcpsync import Cancellation, Client
+from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth import OAuth
 from mcpsync.auth.codes import Returned
 from mcpsync.auth.oauth import returned_in
@@ -78,6 +79,8 @@ def test_the_call_that_is_turned_down_signs_the_user_in_and_is_made_again(server
         assert len(browser.shown) == 1
         assert authority.count("token", grant_type="authorization_code") == 1
         assert authority.mcp.executions["add"] == 1
+        sent = [each.headers.get("authorization") for each in authority.mcp.requests]
+        assert sent.count(None) == 2, "the one that was turned down, and one for the metadata"
         assert not authority.mcp.violations
 
 
@@ -119,6 +122,16 @@ def test_of_many_calls_that_are_turned_down_at_once_one_shows_the_user_where_to_
         assert [outcome(task) for task in tasks] == [{"sum": 3}] * 20
     assert len(browser.shown) == 1
     assert authority.mcp.executions["add"] == 20
+
+
+def test_a_sign_in_that_is_done_by_the_time_is_not_shown(authority, browser, auth):
+    with Client(authority.url, auth=auth) as client:
+        add(client)
+        authorizer = client._keeper._opening.authorizer
+        flow = authorizer.ceremony.flows.find(auth.owner_at(authority.url))
+        required = AuthorizationRequired("sign in.", authorization_url=flow.url)
+        assert authorizer.sign_in(required, Deadline(10), None)
+    assert len(browser.shown) == 1
 
 
 def test_a_call_signs_in_so_often_and_no_more(authority, browser, auth):

@@ -21,7 +21,7 @@ from mcpsync.errors import (
     StoreError,
     TransportError,
 )
-from mcpsync.testing import FakeClock, Page
+from mcpsync.testing import FakeClock, Fault, Page
 from support.authority import Authority
 from support.browser import CALLBACK, Browser, query
 from support.stores import FailingStore
@@ -771,6 +771,71 @@ def test_who_was_turned_down_while_another_stepped_up_takes_what_he_got(authorit
     add(client)
     assert len(app.browser.shown) == shown
     assert authority.mcp.executions["add"] == 2
+
+
+def test_of_many_calls_that_need_more_at_once_one_asks_the_user(authority, app):
+    client = app.signed_in()
+    authority.scope_of["add"] = "math"
+    ready = threading.Barrier(20)
+
+    def go():
+        ready.wait(20)
+        add(client)
+
+    for task in [start(go) for _ in range(20)]:
+        assert outcome(task) is None
+    assert len(app.browser.shown) == 2
+    assert authority.mcp.executions["add"] == 20
+
+
+@pytest.mark.parametrize("why", ["no grant", "too little"])
+def test_who_is_turned_down_just_before_another_has_signed_in_does_not_ask_again(
+    authority, app, why
+):
+    """He has found no way but to ask the user, and asks where; meanwhile it is done."""
+    first = app.signed_in()
+    client = app.client(shows=False)
+    client.list_tools()
+    authority.scope_of["add"] = "math"
+    if why == "no grant":
+        authority.end_grants()
+
+    def somebody_is_faster():
+        add(first)
+
+    authority.say("/.well-known/oauth-authorization-server", somebody_is_faster)
+    add(client)
+    shown = len(app.browser.shown)
+    flow = first._keeper._opening.authorizer.ceremony.flows.find(f"me:{authority.url}")
+    assert flow.stands == "COMPLETED", "none is left open"
+    assert shown == (2 if why == "too little" else 3)
+
+
+FAULTS = [Fault.DIE_BEFORE_ANSWER, Fault.DIE_MID_ANSWER, Fault.GARBAGE, Fault.HTTP_500]
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("needs", ["a refresh", "a sign-in", "a step-up"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_call_that_may_have_run_is_not_made_again(clock, era, needs, fault):
+    """It was turned down unseen once, and made again: that one is the only one."""
+    with Authority(era=era) as authority:
+        app = Application(authority, FailingStore(clock), clock)
+        client = app.signed_in()
+        if needs == "a refresh":
+            authority.end_access_tokens()
+        elif needs == "a sign-in":
+            authority.end_grants()
+        else:
+            authority.scope_of["add"] = "math"
+        authority.mcp.inject(fault, "tools/call", times=2)  # the one that gets a 401 takes one
+        with pytest.raises(MCPSyncError) as caught:
+            client.call_tool("add", SUM)
+        app.close()
+    assert caught.value.maybe_executed
+    assert authority.mcp.executions.get("add", 0) <= 1
+    reached = [each for each in authority.mcp.requests if each.rpc_method == "tools/call"]
+    assert len(reached) == 2, "one that was turned down, one that may have run"
 
 
 # -- secrets
