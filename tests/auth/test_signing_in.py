@@ -591,6 +591,7 @@ def test_a_token_of_the_caller_s_own_is_left_alone(authority, app):
         client.call_tool("add", SUM, headers={"Authorization": "Bearer mine"})
     assert caught.value.authorization_url is None
     assert app.refreshes == 0
+    assert app.tokens_sent().count("Bearer mine") == 1
 
 
 # -- scopes
