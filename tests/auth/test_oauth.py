@@ -449,11 +449,12 @@ def test_where_nobody_can_be_asked_the_error_is_typed(authority, auth):
 
 
 def test_an_authorization_server_that_hangs_is_waited_for_no_longer_than_the_call(authority, auth):
-    gate = Gate()
+    gate, too_long = Gate(), Deadline(4)
     authority.say("/.well-known/oauth-authorization-server", gate)
     with Client(authority.url, auth=auth) as client:
         with pytest.raises(MCPSyncError) as caught:
             add(client, timeout=0.5)
+        assert not too_long.expired
         assert isinstance(caught.value, TimeoutError)
         assert not caught.value.maybe_executed
     gate.open()

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from mcpsync import Cancellation, Client
+from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth import OAuth
 from mcpsync.auth import signing_in as module
 from mcpsync.auth.tokens import SKEW
@@ -422,10 +423,11 @@ def test_a_token_endpoint_that_hangs_is_waited_for_no_longer_than_the_call(
     if when == "over":
         clock.advance(3600)
     authority.end_access_tokens()
-    gate = Gate()
+    gate, too_long = Gate(), Deadline(4)
     authority.say("/token", gate)
     with pytest.raises(RequestTimeout) as caught:
         client.call_tool("add", SUM, timeout=0.3)
+    assert not too_long.expired
     assert not caught.value.maybe_executed
     gate.open()
     add(client)
