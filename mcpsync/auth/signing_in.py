@@ -119,9 +119,14 @@ class SignIn(Authorizer):
         grant, when = self._seen
         now = self._clock.monotonic()
         if now - when >= RECHECK or (grant is not None and not grant.is_good(self._clock.time())):
-            grant = self.ceremony.storage.find(self.owner)
+            grant = self._found()
             self._seen = grant, now
         return grant
+
+    def _found(self) -> Grant | None:
+        """Return what the store has for this very server."""
+        grant = self.ceremony.storage.find(self.owner)
+        return grant if grant is not None and grant.is_for(self.ceremony.server_url) else None
 
     def _key_of(self, grant: Grant) -> DPoPKey | None:
         """Return the key that a grant is bound to; made once, for it keeps nonces."""
@@ -134,9 +139,8 @@ class SignIn(Authorizer):
 
     def _refreshed(self, occasion: Occasion, rejected: str | None) -> Grant:
         try:
-            there = self.ceremony.storage.find(self.owner)
-            if there is not None and not there.is_for(self.ceremony.server_url):
-                raise NoGrant("what there is, is another server's")
+            if self._found() is None:
+                raise NoGrant("nobody has signed in")
             grant = self.ceremony.storage.fresh(
                 self.owner,
                 self._redeemed,
@@ -180,7 +184,7 @@ class SignIn(Authorizer):
             AuthorizationRequired: With the URL.
             InsufficientScope: More was asked for, and it was not enough.
         """
-        grant = self.ceremony.storage.find(self.owner)
+        grant = self._found()
         if grant is not None and grant.tokens.access_token != sent:
             self._seen = grant, self._clock.monotonic()
             return True  # the user signed in anew meanwhile
@@ -215,7 +219,7 @@ class SignIn(Authorizer):
         """
 
         def is_needed() -> bool:
-            grant = self.ceremony.storage.find(self.owner)
+            grant = self._found()
             return grant is None or not grant.is_good(self._clock.time(), sent)
 
         flow = self.ceremony.begin(
