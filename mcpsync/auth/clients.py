@@ -25,6 +25,7 @@ METHODS: Final[tuple[AuthMethod, ...]] = (
     "private_key_jwt",
 )
 CLIENT_NAME: Final = "mcpsync"
+FAR_OFF: Final = 1e12  # seconds since the epoch; no number that a server sends is larger to us
 Source: TypeAlias = Literal["configured", "document", "registered"]
 
 
@@ -208,7 +209,7 @@ def registered(
         source="registered",
         issuer=issuer,
         redirect_uri=redirect_uri,
-        expires_at=float(expires)
+        expires_at=float(min(expires, FAR_OFF))
         if has_secret and isinstance(expires, int | float) and expires > 0
         else None,
     )

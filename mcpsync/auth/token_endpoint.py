@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -291,6 +290,6 @@ def _lifetime(expires_in: object) -> float | None:
         expires_in = int(expires_in[:12])
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
         return None
-    if math.isnan(expires_in) or expires_in <= 0:
+    if not expires_in > 0:  # NaN is not, either
         return None
     return float(min(expires_in, LONGEST))

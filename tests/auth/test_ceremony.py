@@ -680,6 +680,18 @@ def test_a_client_that_its_server_has_forgotten_is_registered_anew(authority, ce
     assert authority.count("register") == 2
 
 
+@pytest.mark.parametrize(
+    "expires", [10**400, 1e308, 0, -1, None, "soon", []], ids=lambda said: repr(said)[:9]
+)
+def test_whatever_is_said_of_the_end_of_a_secret_the_client_is_used(authority, ceremony, expires):
+    client = {"client_id": "me", "client_secret": "s3cret", "client_secret_expires_at": expires}
+    authority.add_client("me", client_secret="s3cret", redirect_uris=[CALLBACK])
+    authority.say("/register", Page.json(client, 201), times=9)
+    complete(ceremony, returned(authority.approve(begin(ceremony).url)))
+    assert query(begin(ceremony).url)["client_id"] == "me"
+    assert authority.count("register") == 1
+
+
 def test_a_configured_client_is_not_forgotten(authority, made):
     authority.add_client("me", client_secret="s3cret", redirect_uris=[CALLBACK])
     ceremony = made(client_id="me", client_secret="wrong")

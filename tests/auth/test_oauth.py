@@ -158,6 +158,22 @@ def test_connecting_has_its_own_time_and_signing_in_that_of_the_call(authority, 
         assert add(client, timeout=20) == {"sum": 3}
 
 
+def test_a_conversation_over_one_stream_signs_the_user_in_too():
+    """HTTP+SSE of 2024-11-05: the stream is a request, and so is each message."""
+    with Authority(transport="sse") as authority:
+        browser = Browser(authority)
+        auth = OAuth(CALLBACK, redirect_handler=browser.go, callback_handler=browser.come_back)
+        config = HttpServerConfig(url=authority.url, type="sse")
+        with Client(config, auth=auth) as client:
+            assert add(client) == {"sum": 3}
+            authority.end_access_tokens()
+            assert add(client) == {"sum": 3}
+            authority.end_grants()
+            assert add(client) == {"sum": 3}
+        assert authority.mcp.executions["add"] == 3
+    assert len(browser.shown) == 2
+
+
 # -- what handlers do
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from mcpsync import Cancellation, Client
 from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth import OAuth
 from mcpsync.auth import signing_in as module
+from mcpsync.auth.token_endpoint import LONGEST
 from mcpsync.auth.tokens import SKEW
 from mcpsync.errors import (
     AuthorizationRequired,
@@ -166,7 +168,24 @@ def test_one_that_cannot_be_refreshed_is_used_however_short_it_lasts(authority, 
 
 
 @pytest.mark.parametrize(
-    "said", [None, 0, -1, -3600.5, 10**30, 1e308, "3600", "-5", "soon", "", True, [3600], {}]
+    "said",
+    [
+        None,
+        0,
+        -1,
+        -3600.5,
+        10**30,
+        1e308,
+        math.inf,
+        math.nan,
+        "3600",
+        "-5",
+        "soon",
+        "",
+        True,
+        [3600],
+        {},
+    ],
 )
 def test_whatever_is_said_of_its_life_it_is_used_until_it_is_turned_down(authority, app, said):
     authority.lifetime = said
@@ -177,6 +196,20 @@ def test_whatever_is_said_of_its_life_it_is_used_until_it_is_turned_down(authori
     add(client)
     assert app.refreshes == 1
     assert len(app.browser.shown) == 1
+
+
+@pytest.mark.parametrize("refreshes", [True, False])
+@pytest.mark.parametrize("said", [10**400, 1e308], ids=["int", "float"])
+def test_no_token_is_believed_to_last_longer_than_a_year(authority, app, clock, said, refreshes):
+    told = {"access_token": "a", "token_type": "Bearer", "expires_in": said}
+    more = {"refresh_token": "r"} if refreshes else {}
+    authority.say("/token", Page.json({**told, **more}))
+    client = app.client(shows=False)
+    with pytest.raises(AuthorizationRequired) as caught:
+        client.list_tools()
+    app.browser.go(caught.value.authorization_url)
+    OAuth(CALLBACK, store=app.store, clock=clock).complete(authority.url, app.browser.come_back())
+    assert app.grant().tokens.expires_at == clock.time() + LONGEST
 
 
 def test_a_number_that_is_written_as_a_string_counts(authority, app, clock):
@@ -594,6 +627,34 @@ def test_a_token_of_the_caller_s_own_is_left_alone(authority, app):
     assert caught.value.authorization_url is None
     assert app.refreshes == 0
     assert app.tokens_sent().count("Bearer mine") == 1
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (("me", "https://a.example/mcp"), ("you", "https://a.example/mcp")),
+        (("me", "https://a.example/mcp"), ("me", "https://b.example/mcp")),
+        (("me", "https://a.example/mcp"), ("me", "http://a.example/mcp")),
+        (("me", "https://a.example/mcp"), ("me", "https://a.example/mcp/other")),
+        (("me", "https://a.example/?tenant=1"), ("me", "https://a.example/?tenant=2")),
+        (("a:https://b", "https://c"), ("a", "https://b:https://c")),
+    ],
+)
+def test_no_two_users_and_no_two_servers_have_one_place_in_the_store(mine, theirs):
+    mine, theirs = (OAuth(CALLBACK, owner=owner).owner_at(url) for owner, url in (mine, theirs))
+    assert mine != theirs
+
+
+@pytest.mark.parametrize(
+    "url", ["https://A.Example/mcp", "https://user:pass@a.example/mcp", "https://a.example/mcp#x"]
+)
+def test_one_server_has_one_place_however_it_is_written(url):
+    auth = OAuth(CALLBACK)
+    assert auth.owner_at(url) == auth.owner_at("https://a.example/mcp")
+
+
+def test_a_secret_of_a_url_is_in_no_flow_id():
+    assert "s3cret" not in OAuth(CALLBACK).owner_at("https://u:s3cret@a.example/?key=s3cret")
 
 
 # -- scopes
