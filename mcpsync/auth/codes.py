@@ -157,6 +157,24 @@ def check_issuer(server_says_it_sends: bool, issuer: str, iss: str | None) -> No
         )
 
 
+def check_origin(endpoint: str, iss: str | None) -> None:
+    """Hold who answered against where the user was sent, if nobody has said who is there.
+
+    Args:
+        endpoint: The authorization endpoint.
+        iss: What came back.
+
+    Raises:
+        OAuthError: Somebody of another origin answered; the code is not redeemed.
+    """
+    if iss is not None and _origin(iss) != _origin(endpoint):
+        raise OAuthError(
+            "the answer comes from another server than the user was sent to; it is not believed. "
+            "If it is right, configure who that is: issuer.",
+            error="issuer_mismatch",
+        )
+
+
 def code_of(returned: Returned) -> str:
     """Return the code, once ``iss`` was compared.
 
@@ -174,6 +192,14 @@ def code_of(returned: Returned) -> str:
     if not (returned.code.isascii() and returned.code.isprintable()):  # RFC 6749, appendix A.11
         raise OAuthError("what is in the answer is no code.", error="code_invalid")
     return returned.code
+
+
+def _origin(url: str) -> tuple[str, str] | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.scheme, parts.netloc
 
 
 def known_error(text: object) -> str:
