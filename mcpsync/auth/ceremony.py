@@ -26,7 +26,7 @@ from .codes import (
 )
 from .discovery import Discovered, Discovery
 from .dpop import DPoPKey
-from .flows import Flow, FlowStateManager, FlowStatus
+from .flows import BUSY, Flow, FlowStateManager, FlowStatus
 from .metadata import ServerMetadata, covers
 from .options import OAuthOptions
 from .registering import Registrar
@@ -211,7 +211,7 @@ class Ceremony:
             if flow.status is FlowStatus.PENDING:
                 self.flows.fail(flow, error.error)
             raise
-        taken = self.flows.redeem(flow, code)
+        taken = self._taken(flow, code, deadline, cancel)
         if taken is None:
             return None
         try:
@@ -222,6 +222,18 @@ class Ceremony:
         self.storage.keep(owner, grant)
         self.flows.complete(taken)
         return grant
+
+    def _taken(
+        self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
+    ) -> Flow | None:
+        """Say that *code* is about to be redeemed, or wait for whoever does it: a double click."""
+        while True:
+            try:
+                return self.flows.redeem(flow, code)
+            except OAuthError as error:
+                if error.error != BUSY:
+                    raise
+            self.flows.wait(flow, deadline, cancel)
 
     def _redeemed(
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None

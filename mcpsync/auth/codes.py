@@ -157,6 +157,9 @@ def check_issuer(server_says_it_sends: bool, issuer: str, iss: str | None) -> No
         )
 
 
+NO: Final = "the authorization server did not agree"
+
+
 def code_of(returned: Returned) -> str:
     """Return the code, once ``iss`` was compared.
 
@@ -165,10 +168,9 @@ def code_of(returned: Returned) -> str:
             taken, if it is one: what it describes may be markup.
     """
     if returned.error is not None:
-        raise OAuthError(
-            f"the authorization server did not agree: {known_error(returned.error)}.",
-            error=known_error(returned.error),
-        )
+        error = known_error(returned.error)
+        who = "the user did not agree, or may not" if error == "access_denied" else NO
+        raise OAuthError(f"{who}: {error}.", error=error)
     if not returned.code:
         raise OAuthError("there is no code in the answer.", error="code_missing")
     return returned.code

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 FLOW_TTL: Final = 15 * 60.0  # seconds that a sign-in may take, and its outcome is remembered
 PENDING_STALE: Final = 10 * 60.0  # seconds after which one that was begun is begun anew [seed 3.4]
 REDEEMING: Final = 60.0  # seconds that redeeming a code may take; whoever does it died otherwise
+BUSY: Final = "flow_busy"  # for whom somebody else completes it at this moment
 POLL_FIRST: Final = 0.05  # seconds between looks at a sign-in that is waited for
 POLL_LAST: Final = 2.0  # [seed 3.4]
 
@@ -153,12 +154,12 @@ class FlowStateManager:
         if now.status is FlowStatus.COMPLETED and now.code_hash == hashed:
             return None
         if now.status is FlowStatus.REDEEMING and now.code_hash == hashed and self.is_fresh(now):
-            raise OAuthError("this sign-in is being completed.", error="flow_busy", retryable=True)
+            raise OAuthError("this sign-in is being completed.", error=BUSY, retryable=True)
         if now.status is not FlowStatus.PENDING or not self.is_fresh(now):
             raise OAuthError("this sign-in is over; begin a new one.", error="flow_over")
         taken = self._changed(now, FlowStatus.REDEEMING, code_hash=hashed)
         if self._put(taken, entry) is None:
-            raise OAuthError("this sign-in is being completed.", error="flow_busy", retryable=True)
+            raise OAuthError("this sign-in is being completed.", error=BUSY, retryable=True)
         return taken
 
     def complete(self, flow: Flow) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any, Protocol, Unpack
 
 from ..client.options import CallOptions, scope_of
@@ -11,6 +12,18 @@ from .connection import Key
 from .factory import ConnectionFactory
 from .signing_in import AuthorizationStatus, CompletedSignIn, SignIns, returned
 from .users import UserConnectionManager
+
+
+class Unchecked(enum.Enum):
+    """What stands for an argument that was left out, where None says something else."""
+
+    UNCHECKED = "unchecked"
+
+    def __repr__(self) -> str:
+        return "UNCHECKED"
+
+
+UNCHECKED = Unchecked.UNCHECKED
 
 
 class Configurations(Protocol):
@@ -39,8 +52,8 @@ class Authorizing:
         code: str | None = None,
         iss: str | None = None,
         error: str | None = None,
-        user: Any = None,
-        browser_binding: str | None = None,
+        user: Any = UNCHECKED,
+        browser_binding: str | Unchecked | None = UNCHECKED,
         **options: Unpack[CallOptions],
     ) -> CompletedSignIn:
         """Complete a sign-in, with what the user came back with. In whatever process.
@@ -53,9 +66,10 @@ class Authorizing:
             code: What the tokens are had for.
             iss: Who answers. (RFC 9207)
             error: Why there is no code. What it describes besides is not wanted.
-            user: Who is signed in to the application. It has to be who began.
+            user: Who is signed in to the application. It has to be who began; None is nobody.
             browser_binding: What the cookie holds that was set when it began: what
-                ``AuthorizationRequired.browser_binding`` was. It has to be the same browser.
+                ``AuthorizationRequired.browser_binding`` was. It has to be the same browser; None
+                is one without the cookie. What is left out, of these two, is not looked at.
             options: *timeout* and *cancel*.
 
         Returns:
@@ -72,9 +86,9 @@ class Authorizing:
         facts = flow.facts
         name, user_id = facts["server_name"], facts["user_id"]
         try:
-            if user is not None and as_user(user).id != user_id:
+            if user is None or (user is not UNCHECKED and as_user(user).id != user_id):
                 raise RefusedError("another user began this sign-in; nothing was redeemed.")
-            if browser_binding is not None and not flow.is_of_browser(browser_binding):
+            if browser_binding is not UNCHECKED and not flow.is_of_browser(browser_binding or ""):
                 raise RefusedError("another browser began this sign-in; nothing was redeemed.")
             done = self._sign_ins.complete(flow, self._configs.require(name), back, scope)
         except MCPSyncError as failure:
