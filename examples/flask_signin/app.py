@@ -15,9 +15,10 @@ TROUBLE = '<p>{{ sentence }}</p><p><a href="/">Back</a></p>'
 app = Flask(__name__)
 app.secret_key = os.environ["APP_SECRET"]
 app.config.update(SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_SECURE=SECURE)
+store = mcpsync.stores.SQLiteStore(os.environ["STORE_PATH"], key=os.environ["STORE_KEY"])
 manager = mcpsync.MCPManager(
     {"crm": {"url": os.environ["MCP_URL"], "requires_oauth": True}},
-    store=mcpsync.stores.SQLiteStore(os.environ["STORE_PATH"], key=os.environ["STORE_KEY"]),
+    store=store,
     oauth_redirect_uri=REDIRECT_URI,
     client_name="Flask example",
     timeout=10,
