@@ -17,6 +17,8 @@ from .locks import assert_none_held, new_lock
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+_WAITING = "waiting for a connection another caller is making"
+
 
 class SingleFlight(Generic[K, V]):
     """Coalesces concurrent calls of one key. Thread-safe.
@@ -83,11 +85,11 @@ class SingleFlight(Generic[K, V]):
             if leading:
                 return self._lead(key, flight, call, deadline, cancel, own_affair)
             if gone is not None:
-                _await(gone, deadline, cancel)
+                await_outcome(gone, deadline, cancel, _WAITING)
                 continue
             if on_join is not None:
                 on_join()
-            error = _await(flight.outcome, deadline, cancel)
+            error = await_outcome(flight.outcome, deadline, cancel, _WAITING)
             if error is None:
                 return flight.outcome.result(timeout=0)
             if not isinstance(error, _LeaderGaveUp):
@@ -200,23 +202,28 @@ def _own_copy(error: BaseException) -> BaseException:
     return copied
 
 
-def _await(
-    flight: Future[Any], deadline: Deadline, cancel: Cancellation | None
+def await_outcome(
+    awaited: Future[Any], deadline: Deadline, cancel: Cancellation | None, doing: str
 ) -> BaseException | None:
-    """Wait for a flight to land, or to be gone; return its error, or None if it has none."""
+    """Wait for what somebody else does; return its error, or None if it has none.
+
+    Raises:
+        RequestTimeout: The deadline passed first.
+        RequestCancelled: *cancel* fired first.
+    """
     if cancel is None:
         try:
-            return flight.exception(timeout=deadline.wait_time())
+            return awaited.exception(timeout=deadline.wait_time())
         except FutureTimeout:
-            raise deadline.error("waiting for a connection another caller is making") from None
+            raise deadline.error(doing) from None
     over = threading.Event()  # landing and cancelling may both set it, even at once
-    flight.add_done_callback(lambda _: over.set())
+    awaited.add_done_callback(lambda _: over.set())
     cancel.add_waker(over.set)
     try:
         if not over.wait(deadline.wait_time()):
-            raise deadline.error("waiting for a connection another caller is making")
+            raise deadline.error(doing)
     finally:
         cancel.remove_waker(over.set)
-    if not flight.done():
-        raise RequestCancelled("cancelled while waiting for a connection.")
-    return flight.exception(timeout=0)
+    if not awaited.done():
+        raise RequestCancelled(f"cancelled while {doing}.")
+    return awaited.exception(timeout=0)

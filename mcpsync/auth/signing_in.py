@@ -15,7 +15,7 @@ from .challenge import Demand, demand_of
 from .dpop import DPoPKey
 from .scopes import Scopes
 from .token_endpoint import Tokens
-from .tokens import Grant, NoGrant
+from .tokens import SEEN_THROUGH, Grant, NoGrant
 
 if TYPE_CHECKING:
     from ..http.settings import PreparedRequest
@@ -126,7 +126,7 @@ class SignIn(Authorizer):
         try:
             grant = self.ceremony.storage.fresh(
                 self.owner,
-                lambda grant: self._redeemed(grant, occasion),
+                self._redeemed,
                 occasion.deadline,
                 occasion.cancel,
                 rejected=rejected,
@@ -137,7 +137,7 @@ class SignIn(Authorizer):
         self._seen = grant, self._clock.monotonic()
         return grant
 
-    def _redeemed(self, grant: Grant, occasion: Occasion) -> Tokens:
+    def _redeemed(self, grant: Grant) -> Tokens:
         """Redeem a refresh token where it came from, and nowhere else."""
         fields = {
             "grant_type": "refresh_token",
@@ -150,8 +150,7 @@ class SignIn(Authorizer):
             return endpoint.grant(
                 grant.client,
                 fields,
-                occasion.deadline,
-                occasion.cancel,
+                Deadline(SEEN_THROUGH),
                 asked=grant.tokens.scopes,
             )
         except OAuthError as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from .._runtime.aside import do_aside
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 SKEW: Final = 30.0  # seconds before its end that a token is not used any more
 LEASE: Final = 40.0  # seconds; longer than one refresh may take, see Fetcher
+SEEN_THROUGH: Final = 30.0  # seconds that a refresh goes on for, whoever has stopped waiting
 REFRESH_TTL: Final = 365 * 24 * 3600.0  # seconds that a grant is kept [seed 3.5]
 GRANT_IS_OVER: Final = frozenset({"invalid_grant", "invalid_token"})
 CLIENT_IS_UNKNOWN: Final = frozenset({"invalid_client", "unauthorized_client"})
@@ -113,13 +115,15 @@ class TokenStorage:
         """Return a grant whose access token may be used, refreshing it if need be.
 
         Of many threads and processes one redeems a refresh token; the others wait and take what it
-        brought. Whoever dies in the midst of it loses the lock with its lease. The next one tries
+        brought. One that was begun is seen through on a thread of its own, whatever time its caller
+        has: a token that was redeemed, and whose successor nobody has read, would be lost.
+        Whoever dies in the midst of it loses the lock with its lease. The next one tries
         the same refresh token again: it was redeemed or it was not, and the authorization server
         knows. If it was, that server's ``invalid_grant`` says that somebody has to sign in.
 
         Args:
             owner: A user at a server.
-            redeem: Asks the authorization server.
+            redeem: Asks the authorization server, within bounds of its own.
             deadline: Ends this caller's wait.
             cancel: The same.
             rejected: An access token that the server turned down.
@@ -137,21 +141,20 @@ class TokenStorage:
             raise NoGrant("the token is over, and there is none to refresh it with")
         return self._flights.do(
             owner,
-            lambda: self._refresh(owner, redeem, deadline, cancel, rejected),
+            lambda: do_aside(
+                "refresh",
+                lambda: self._refresh(owner, redeem, rejected),
+                deadline=deadline,
+                cancel=cancel,
+                doing="waiting for new tokens",
+            ),
             deadline=deadline,
             cancel=cancel,
         )
 
-    def _refresh(
-        self,
-        owner: str,
-        redeem: Redeem,
-        deadline: Deadline,
-        cancel: Cancellation | None,
-        rejected: str | None,
-    ) -> Grant:
+    def _refresh(self, owner: str, redeem: Redeem, rejected: str | None) -> Grant:
         name = f"{_key(owner)}:refresh"
-        with hold(self._store, name, lease=LEASE, deadline=deadline, cancel=cancel):
+        with hold(self._store, name, lease=LEASE, deadline=Deadline(SEEN_THROUGH)):
             entry = self._store.get(_key(owner))
             if entry is None:
                 raise NoGrant("the sign-in was revoked")

@@ -144,7 +144,7 @@ def sign_in(
 
     def come_back() -> str:
         if listener is not None:
-            return listener.wait()
+            return listener.wait(PATIENCE)
         click.echo("Then paste the address of the page that you came to:", err=True)
         return sys.stdin.readline().strip()
 

@@ -4,11 +4,18 @@ import dataclasses
 
 import pytest
 
+from mcpsync._runtime.cancel import Cancellation
 from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.token_endpoint import Tokens
 from mcpsync.auth.tokens import LEASE, SKEW, Grant, NoGrant, TokenStorage
-from mcpsync.errors import ConnectionLost, OAuthError, StoreError
+from mcpsync.errors import (
+    ConnectionLost,
+    OAuthError,
+    RequestCancelled,
+    RequestTimeout,
+    StoreError,
+)
 from mcpsync.stores import MemoryStore, SQLiteStore, new_key
 from mcpsync.testing import FakeClock
 from support.threads import Gate, outcome, start, wait_until
@@ -127,6 +134,32 @@ def test_many_threads_redeem_one_refresh_token_once(storage, clock):
     wait_until(lambda: storage._flights.joined == 7, "the others wait")
     gate.open()
     assert {outcome(task).tokens.access_token for task in tasks} == {"access2"}
+    assert redeem.redeemed == ["refresh1"]
+
+
+def test_a_refresh_is_seen_through_though_its_caller_has_no_more_time(storage, clock):
+    storage.keep(OWNER, grant(clock, lasts=0))
+    gate = Gate()
+    redeem = Redeemer(clock, gate)
+    with pytest.raises(RequestTimeout, match="waiting for new tokens"):
+        storage.fresh(OWNER, redeem, Deadline(0.05))
+    gate.wait_reached()
+    other = start(lambda: fresh(storage, redeem))
+    gate.open()
+    assert outcome(other).tokens.access_token == "access2"
+    assert redeem.redeemed == ["refresh1"]
+
+
+def test_a_refresh_is_seen_through_though_its_caller_was_cancelled(storage, clock):
+    storage.keep(OWNER, grant(clock, lasts=0))
+    gate, cancel = Gate(), Cancellation()
+    redeem = Redeemer(clock, gate)
+    task = start(lambda: storage.fresh(OWNER, redeem, Deadline(LONG), cancel))
+    gate.wait_reached()
+    cancel.cancel()
+    assert isinstance(outcome(task), RequestCancelled)
+    gate.open()
+    assert fresh(storage, redeem).tokens.access_token == "access2"
     assert redeem.redeemed == ["refresh1"]
 
 
