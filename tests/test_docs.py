@@ -42,9 +42,13 @@ from urllib.parse import urlsplit
 import pytest
 
 import mcpsync
-from mcpsync import errors, events, testing
+from mcpsync import auth, errors, events, testing
+from mcpsync.auth.flows import BUSY
+from mcpsync.auth.options import OAuthKeywords
 from mcpsync.client.options import CallOptions
 from mcpsync.config import HttpServerConfig, StdioServerConfig
+from mcpsync.config.oauth import OAuthConfig
+from mcpsync.connections.signing_in import AuthorizationStatus
 from mcpsync.testing import LocalServer
 from mcpsync.testing.command import parse_fault
 from support.authority import Authority
@@ -431,6 +435,33 @@ def test_the_reference_names_every_method_and_parameter_of_a_manager():
 def test_the_reference_names_every_field_of_a_configuration():
     fields = {*HttpServerConfig.model_fields, *StdioServerConfig.model_fields}
     assert unmentioned(fields, "reference/configuration.md") == []
+
+
+def test_the_reference_names_all_of_signing_in():
+    manager = mcpsync.MCPManager
+    names = parameters(manager, "complete_authorization", "authorization_status", "revoke")
+    names |= parameters(auth.OAuth) | parameters(auth.CimdDocument) | set(auth.__all__)
+    for grant in (auth.ClientCredentialsGrant, auth.WorkloadIdentity, auth.EnterpriseManaged):
+        names |= parameters(grant, "__init__")
+    for owner in (OAuthConfig, OAuthKeywords, errors.AuthorizationRequired, AuthorizationStatus):
+        names |= set(inspect.get_annotations(owner))
+    names |= {"oauth_start", "oauth_end", "return_on_oauth", "server_name", "user_id"}
+    assert unmentioned(names - {"model_config", "session"}, "reference/sign-in.md") == []
+
+
+def test_the_reference_names_every_word_of_an_error_in_signing_in():
+    words = {
+        word
+        for module in library()
+        for call in ast.walk(module.tree)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "OAuthError"
+        for keyword in call.keywords
+        if keyword.arg == "error"
+        for word in [getattr(keyword.value, "value", BUSY)]
+        if isinstance(word, str)
+    }
+    assert len(words) > 10
+    assert unmentioned(words, "reference/sign-in.md") == []
 
 
 def test_the_reference_names_every_member_of_the_test_server():
