@@ -86,3 +86,24 @@ def test_who_comes_while_it_is_completed_waits_for_that(authority, manager, requ
         second_is_there.set()
         assert first.result(10) == second.result(10) == ("crm", "ada")
     assert authority.count("token") == 1
+
+
+def test_a_server_that_was_moved_gets_no_token_of_the_place_where_it_was(authority):
+    store = mcpsync.stores.MemoryStore()
+    options = {"store": store, "oauth_redirect_uri": CALLBACK, "timeout": 20}
+
+    def said_no(manager):
+        with pytest.raises(mcpsync.AuthorizationRequired) as caught:
+            manager.call_tool("crm", "echo", {"text": "hi"}, user="ada")
+        return caught.value
+
+    with mcpsync.MCPManager({"crm": {"url": authority.url}}, **options) as here:
+        here.complete_authorization(**brought(authority, said_no(here)))
+        here.call_tool("crm", "echo", {"text": "hi"}, user="ada")
+    with Authority() as other, mcpsync.MCPManager({"crm": {"url": other.url}}, **options) as there:
+        back = brought(other, said_no(there))
+        sent = {request.headers.get("authorization") for request in other.mcp.requests}
+        assert sent <= {None}
+        assert other.count("token") == 0
+        there.complete_authorization(**back)
+        there.call_tool("crm", "echo", {"text": "hi"}, user="ada")
