@@ -38,10 +38,12 @@ from .connections.authorizing import Authorizing
 from .connections.calling import Calling
 from .connections.catalogue import ToolCatalogues, weakly
 from .connections.discovery import Discovery, Holder, ToolDiscovery
+from .connections.disposal import Lease
 from .connections.factory import checked_attempts
 from .connections.options import ManagerOptions
+from .connections.reconnecting import ReconnectionTracker
 from .connections.request_scope import table_of_a_request
-from .connections.routing import Router, lasting
+from .connections.routing import Router, borrowed_once
 from .connections.signing_in import SignIns
 from .errors import MCPSyncError
 from .events import Event, EventSink, SweepFinished
@@ -166,6 +168,7 @@ class MCPManager(Calling, Authorizing):
             self._timeout,
             self._sign_ins,
         )
+        self._reconnections = ReconnectionTracker(clock)
         after_fork_in_child(self._forget)
 
     @classmethod
@@ -200,7 +203,8 @@ class MCPManager(Calling, Authorizing):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        return self._router.lease(server, user, options)
+        lease = self._router.lease(server, user, options)
+        return lease if options.get("oauth_start") is None else self._lent(server, user, options)
 
     def get_connection(
         self, server: str, *, user: Any = None, **options: Unpack[ManagerOptions]
@@ -213,8 +217,7 @@ class MCPManager(Calling, Authorizing):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        with lasting(self._router.lease(server, user, options)) as connection:
-            return connection
+        return self._connected(server, user, options, borrowed_once)
 
     def get_user_connection(
         self,
@@ -240,13 +243,15 @@ class MCPManager(Calling, Authorizing):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        lease = lasting(self._router.lease(server, as_user(user), options, of_user=True))
-        if lease.lender is not self._users:
-            with lease as connection:
-                return connection
-        return self._users.get_user_connection(
-            server, lease.options, lease.scope, force_new=force_new
-        )
+
+        def connect(lease: Lease) -> Connection:
+            if lease.lender is not self._users:
+                return borrowed_once(lease)
+            return self._users.get_user_connection(
+                server, lease.options, lease.scope, force_new=force_new
+            )
+
+        return self._connected(server, as_user(user), options, connect, of_user=True)
 
     def request_scope(self, body: Mapping[str, Any] | None = None) -> RequestScope:
         """Begin the part of a request in which its own connections may be used. [seed, later]

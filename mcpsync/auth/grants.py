@@ -14,6 +14,7 @@ from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock, SystemClock
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
+from .._runtime.fork import after_fork_in_child
 from ..errors import ConfigurationError, OAuthError
 from ..http import Authorizer, Fetcher, Occasion
 from .challenge import Demand, demand_of
@@ -266,6 +267,7 @@ class MachineAuthorizer(Authorizer):
         self._fetcher = fetcher
         self._clock = grant.clock
         self._flights: SingleFlight[None, Tokens] = SingleFlight()
+        after_fork_in_child(self._flights.reset)
         self._tokens: Tokens | None = None
         self._demand = Demand()
         self._key = DPoPKey(grant.clock) if grant.dpop else None

@@ -102,7 +102,7 @@ class OAuthConfig(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if bool(self.authorization_url) != bool(self.token_url) and self._is_of_users:
+        if bool(self.authorization_url) != bool(self.token_url) and self.is_of_users:
             raise ValueError("'authorization_url' and 'token_url' are given together")
         known = self.issuer is not None or (self.authorization_url and self.token_url)
         if self.client_secret is not None and not (self.client_id and known):
@@ -121,5 +121,6 @@ class OAuthConfig(BaseModel):
         return self
 
     @property
-    def _is_of_users(self) -> bool:
+    def is_of_users(self) -> bool:
+        """Whether the tokens are users' own, and not the application's."""
         return self.grant == "authorization_code"

@@ -22,7 +22,7 @@ from ..client.core import MOST_SIGN_INS
 from ..config import HttpServerConfig, ServerConfig
 from ..config.oauth import OAuthConfig
 from ..config.predicates import is_oauth_server, is_user_sourced
-from ..errors import AuthorizationRequired, ConfigurationError, RefusedError
+from ..errors import AuthorizationRequired, ConfigurationError, RefusedError, StoreError
 from ..http import Authorizer, Fetcher
 from ..http.settings import Session
 from ..security.addresses import Reach
@@ -33,6 +33,7 @@ from .connection import Key
 T = TypeVar("T")
 
 _UNSAID = OAuthConfig()
+_SOMEWHERE = "https://unknown.invalid/"
 
 
 class WhoMayWait(NamedTuple):
@@ -40,7 +41,7 @@ class WhoMayWait(NamedTuple):
 
     Args:
         oauth_start: Called with the URL to send the user to; then the call waits for the sign-in.
-        oauth_end: Called when the waiting is over, however it ended.
+        oauth_end: Called when the waiting is over, however it ended; where nobody waits, never.
         return_on_oauth: After *oauth_start* raise ``AuthorizationRequired`` instead of waiting.
     """
 
@@ -106,6 +107,15 @@ class SignIns:
         self.flows = FlowStateManager(store, clock)
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
         self._machines: dict[str, tuple[ServerConfig, Authorizer]] = {}
+
+    def signs_in(self, config: ServerConfig) -> bool:
+        """Whether users can sign in, or the application can, at a server configured like this."""
+        if config.obo is not None:
+            return False
+        said = (config.oauth if isinstance(config, HttpServerConfig) else None) or _UNSAID
+        if said.grant != "authorization_code" or self._redirect_uri is not None:
+            return True
+        return said.redirect_uri is not None and not is_user_sourced(config)
 
     def authorizer_for(self, key: Key, config: ServerConfig) -> Authorizer | None:
         """Return what adds credentials to the requests of a connection; None if nothing does.
@@ -204,10 +214,11 @@ class SignIns:
         url, flow_id = required.authorization_url, required.flow_id
         if who.oauth_start is None or url is None or flow_id is None:
             return False
+        if who.return_on_oauth:
+            who.oauth_start(url)  # and it is not over, so nobody is told that it is
+            return False
         try:
             who.oauth_start(url)
-            if who.return_on_oauth:
-                return False
             self.flows.wait_for_url(flow_id, url, scope.deadline, scope.cancel)
         finally:
             if who.oauth_end is not None:
@@ -246,7 +257,7 @@ class SignIns:
 
     def complete(
         self, flow: Flow, config: ServerConfig, returned: Returned, scope: CallScope
-    ) -> CompletedSignIn:
+    ) -> bool:
         """Redeem what a user came back with. Doing it twice is harmless.
 
         Args:
@@ -255,34 +266,54 @@ class SignIns:
             returned: What he came back with.
             scope: Bounds it.
 
+        Returns:
+            Whether it is new; false if it was done before.
+
         Raises:
             OAuthError: It is another server's answer, a refusal, or over.
             RefusedError: The server is no longer where it was.
             MCPSyncError: The tokens could not be had.
         """
         facts = flow.facts
-        if not isinstance(config, HttpServerConfig) or (
-            ("{{" not in config.url) and (config.url != facts["server_url"])
-        ):
+        if not self.are_for(config) or not _leads_to(config, facts["server_url"]):
+            self.flows.fail(flow, "server_changed")
             raise RefusedError("the server was configured anew meanwhile; sign in again.")
+        assert isinstance(config, HttpServerConfig)
         ceremony = self._made(config, facts["server_url"])
-        ceremony.complete(flow.flow_id, returned, scope.deadline, scope.cancel)
-        return CompletedSignIn(facts["server_name"], facts["user_id"])
+        done = ceremony.complete(flow.flow_id, returned, scope.deadline, scope.cancel)
+        return done is not None
 
     def cancel(self, key: Key) -> bool:
         """Forget the sign-in under way; whoever waits for it hears of that."""
-        return self.flows.forget(owner_of(key))
+        owner = owner_of(key)
+        flow = self.flows.find(owner)
+        return flow is not None and self.flows.is_fresh(flow) and self.flows.forget(owner)
 
-    def status(self, key: Key) -> AuthorizationStatus:
-        """Return where a user stands with a server, as far as the store knows."""
+    def are_for(self, config: ServerConfig) -> bool:
+        """Whether users sign in at a server, or would if it asked for it."""
+        if not isinstance(config, HttpServerConfig) or config.obo is not None:
+            return False
+        by_users = config.oauth is None or config.oauth.grant == "authorization_code"
+        return config.requires_oauth is not False and by_users
+
+    def status(self, key: Key, config: ServerConfig | None) -> AuthorizationStatus:
+        """Return where a user stands with a server, as far as the store knows.
+
+        What was done at another server of that name, before it was configured anew, counts for
+        nothing.
+        """
         owner = owner_of(key)
         grant, flow = self.storage.find(owner), self.flows.find(owner)
+        if grant is not None and not _leads_to(config, grant.server_url):
+            grant = None
+        if flow is not None and not _leads_to(config, flow.facts.get("server_url")):
+            flow = None
         good = grant is not None and (
             grant.tokens.refresh_token is not None or grant.is_good(self._clock.time())
         )
         fresh = flow is not None and self.flows.is_fresh(flow)
-        status = None if flow is None else flow.status
-        if flow is not None and not fresh and status in (FlowStatus.PENDING, FlowStatus.REDEEMING):
+        status = None if flow is None else flow.stands
+        if not fresh and status is FlowStatus.PENDING:
             status = FlowStatus.FAILED  # [seed: a stale one counts as failed]
         return AuthorizationStatus(
             good,
@@ -294,13 +325,30 @@ class SignIns:
 
     def revoke(self, key: Key, config: ServerConfig | None, scope: CallScope) -> bool:
         """Forget a user's tokens, and revoke them where they came from if that is possible."""
+        owner = owner_of(key)
         if isinstance(config, HttpServerConfig):
             with contextlib.suppress(ConfigurationError):  # there is no redirect URI any more
-                ceremony = self._made(config, config.url)
-                return ceremony.revoke(owner_of(key), scope.deadline, scope.cancel)
-        self.storage.forget(owner_of(key))
-        self.flows.forget(owner_of(key))
+                ceremony = self._made(config, self._url_of(owner, config))
+                return ceremony.revoke(owner, scope.deadline, scope.cancel)
+        self.storage.forget(owner)
+        self.flows.forget(owner)
         return False
+
+    def _url_of(self, owner: str, config: HttpServerConfig) -> str:
+        """Return where a server is: of one whose URL has placeholders the grant knows it."""
+        if "{{" not in config.url:
+            return config.url
+        grant = None
+        with contextlib.suppress(StoreError):  # what cannot be read is forgotten all the same
+            grant = self.storage.find(owner)
+        return (grant.server_url if grant is not None else None) or _SOMEWHERE
+
+
+def _leads_to(config: ServerConfig | None, server_url: str | None) -> bool:
+    """Whether a server is, or for some user may be, where somebody has signed in."""
+    if not isinstance(config, HttpServerConfig) or server_url is None:
+        return True
+    return "{{" in config.url or config.url == server_url
 
 
 def owner_of(key: Key) -> str:
