@@ -129,6 +129,17 @@ def test_another_worker_completes_what_one_began_and_all_of_them_call(site):
     assert site.authority.count("token") == 1
 
 
+def test_what_is_over_is_refreshed_once_for_all_workers(site):
+    ada = site.visitor("ada")
+    first = site.sign_in(ada)
+    other_workers(site, ada, "/?q=ada", worker(first))  # so that all of them have the token
+    site.authority.end_access_tokens()
+    with ThreadPoolExecutor(WORKERS) as at_once:
+        answers = list(at_once.map(lambda _: site.get(ada, "/?q=ada").json(), range(3 * WORKERS)))
+    assert answers == [{"answer": ["ada"]}] * 3 * WORKERS
+    assert site.authority.count("token", grant_type="refresh_token") == 1
+
+
 def test_who_comes_back_twice_has_signed_in_once(site):
     def both_are_there() -> None:
         wait_until(lambda: site.program.output.count("GET /mcp/callback") == 2, "both clicks")
