@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,11 +24,15 @@ _METHODS = {
 
 
 def _is_https(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
-        raise ValueError("it is not an https:// URL")
+    """Take a URL; whether http leads to this machine is looked at where it is used."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if not host or not is_plain or parts.scheme not in ("https", "http") or "@" in parts.netloc:
+        raise ValueError("it is not an https:// URL, or there is something in it that has no place")
     return url
 
 
@@ -116,11 +121,31 @@ class OAuthConfig(BaseModel):
             raise ValueError(
                 "'client_credentials' needs 'client_id', and 'client_secret' or 'private_key'"
             )
+        if self.private_key is not None and (self.client_id is None or self.client_secret):
+            raise ValueError("'private_key' needs 'client_id', and no 'client_secret' beside it")
+        by_key = self.token_endpoint_auth_method == "private_key_jwt"  # noqa: S105 - its name
+        if by_key and self.private_key is None:
+            raise ValueError("'private_key_jwt' needs 'private_key'")
         if (self.grant == "workload_identity") != (self.assertion is not None):
             raise ValueError("'workload_identity' needs 'assertion', and nothing else does")
         return self
 
     @property
+    def urls(self) -> Mapping[str, str]:
+        """The URLs of the authorization server that are given, by the name of their field."""
+        names = ("authorization_url", "token_url", "revocation_url")
+        found = {name: getattr(self, name) for name in names}
+        return {name: url for name, url in found.items() if url is not None}
+
+    @property
     def is_of_users(self) -> bool:
         """Whether the tokens are users' own, and not the application's."""
         return self.grant == "authorization_code"
+
+
+def for_whom_else(oauth: OAuthConfig) -> str | None:
+    """Return the field of a URL that says by itself for whom tokens are, if one does. [seed 3.2]"""
+    for name, url in oauth.urls.items():
+        if {"audience", "resource"} & parse_qs(urlsplit(url).query, keep_blank_values=True).keys():
+            return name
+    return None

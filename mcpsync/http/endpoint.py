@@ -176,7 +176,11 @@ class HttpEndpoint:
                 merged["cookie"] = cookie
         if auth is not None and not _has_authorization(extra_headers):
             if isinstance(auth, Authorizer):
-                auth.authorize(request, occasion)
+                try:
+                    auth.authorize(request, occasion)
+                except MCPSyncError as error:  # that of another request, to whoever gives tokens
+                    error.maybe_executed = False
+                    raise
             else:
                 request = auth(request)
             for name, value in request.headers.items():
@@ -206,8 +210,10 @@ class HttpEndpoint:
             return False
         try:
             recovered = auth.recover(response.status, response.headers, request, occasion)
-        except BaseException:
+        except BaseException as error:
             response.close()
+            if isinstance(error, MCPSyncError):
+                error.maybe_executed = False  # as above: this one was turned down unseen
             raise
         if recovered:
             response.finish_soon()
