@@ -15,27 +15,33 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 import requests
 
+import mcpsync
 from mcpsync import stores
 from programs.running import Program
+from support import counterparts
 from support.authority import Authority
 from support.processes import free_port, wait_until
 from support.source import ROOT
 
 EXAMPLE = ROOT / "examples" / "flask_signin"
 WORKERS = 4
+OPTIONS = ["", "--preload"]
 
 
 class Site:
     """The application, and whoever visits it."""
 
-    def __init__(self, program: Program, authority: Authority, port: int, folder: Path) -> None:
+    def __init__(
+        self, program: Program, authority: Authority, port: int, folder: Path, *options: str
+    ) -> None:
         self.program = program
         self.authority = authority
         self.url = f"http://127.0.0.1:{port}"
+        self.visits = ""
         self.secrets = [stores.new_key(), "the secret of the sessions"]
         program.start(
             "gunicorn", f"--workers={WORKERS}", f"--bind=127.0.0.1:{port}", "--log-level=debug",
-            "walk:app",
+            *options, "walk:app",
             PYTHONPATH=f"{program.env['PYTHONPATH']}:{EXAMPLE}",
             MCP_URL=authority.url,
             OAUTH_REDIRECT_URI=f"{self.url}/mcp/callback",
@@ -51,7 +57,8 @@ class Site:
         """Return the browser of a user who is logged in."""
         browser = requests.Session()
         browser.headers["Connection"] = "close"  # each request may be anybody's
-        answer = browser.post(f"{self.url}/login", {"user": name}, timeout=20)
+        user = f"{name} of {self.visits}"
+        answer = browser.post(f"{self.url}/login", {"user": user}, timeout=20)
         assert answer.status_code == 204
         return browser
 
@@ -103,17 +110,39 @@ def other_workers(site: Site, browser: requests.Session, path: str, first: int) 
     return found
 
 
-@pytest.fixture
-def site(program_of, tmp_path) -> Iterator[Site]:
-    with Authority() as authority:
-        program = program_of("programs")
-        made = Site(program, authority, free_port(), tmp_path)
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
+    """The application, started with each of gunicorn's options; nothing secret is in its output."""
+    library = tmp_path_factory.mktemp("library")
+    (library / "mcpsync").symlink_to(Path(mcpsync.__file__).parent)
+    python = Path(counterparts.obtain("programs")[0])
+    made: dict[str, Site] = {}
+    with contextlib.ExitStack() as stack:
+        for option in OPTIONS:
+            authority = stack.enter_context(Authority())
+            folder = tmp_path_factory.mktemp("site")
+            program = Program(python, folder, library, authority.mcp)
+            stack.callback(program.kill)
+            made[option] = Site(program, authority, free_port(), folder, *option.split())
         yield made
-        program.stop()
-        hidden = [*made.secrets, *authority.secrets]
-        assert [secret for secret in hidden if secret in program.output] == []
+        for site in made.values():
+            site.program.stop()
+            hidden = [*site.secrets, *site.authority.secrets]
+            assert [secret for secret in hidden if secret in site.program.output] == []
 
 
+@pytest.fixture
+def site(request, sites) -> Iterator[Site]:
+    found = sites[getattr(request, "param", "")]
+    found.authority.asked.clear()
+    found.visits = request.node.name  # each test has users of its own
+    yield found
+    for server in (found.authority.mcp, found.authority.server):
+        server.drop_idle_connections()  # those of the workers
+        assert server.wait_for(lambda server: server.open_connections == 0)
+
+
+@pytest.mark.parametrize("site", OPTIONS, indirect=True)
 def test_another_worker_completes_what_one_began_and_all_of_them_call(site):
     ada = site.visitor("ada")
     begun = site.begin(ada, "/?q=ada")
@@ -141,14 +170,18 @@ def test_what_is_over_is_refreshed_once_for_all_workers(site):
 
 
 def test_who_comes_back_twice_has_signed_in_once(site):
-    def both_are_there() -> None:
-        wait_until(lambda: site.program.output.count("GET /mcp/callback") == 2, "both clicks")
+    def clicks() -> int:
+        return site.program.output.count("GET /mcp/callback")
 
+    def both_are_there() -> None:
+        wait_until(lambda: clicks() == before + 2, "both clicks")
+
+    before = clicks()
     ada = site.visitor("ada")
     came_back = site.authority.approve(site.begin(ada).headers["Location"])
     site.authority.say("/token", both_are_there)
-    with ThreadPoolExecutor(2) as clicks:
-        for answer in clicks.map(lambda _: site.get(ada, came_back), range(2)):
+    with ThreadPoolExecutor(2) as pool:
+        for answer in pool.map(lambda _: site.get(ada, came_back), range(2)):
             assert answer.status_code == 302, answer.text
     assert site.get(ada, came_back).status_code == 302
     assert site.get(ada, "/?q=ada").json() == {"answer": ["ada"]}
