@@ -13,6 +13,7 @@ from ..http import Authorizer, Occasion
 from .ceremony import Ceremony
 from .challenge import Demand, demand_of
 from .dpop import DPoPKey
+from .flows import Flow
 from .scopes import Scopes
 from .token_endpoint import Tokens
 from .tokens import Grant, NoGrant
@@ -188,7 +189,18 @@ class SignIn(Authorizer):
         occasion: Occasion,
         step_ups: int = 0,
     ) -> AuthorizationRequired:
-        flow = self.ceremony.begin(
+        flow = self.begin(demand, asked, occasion, step_ups)
+        return AuthorizationRequired(
+            "the user has to sign in first: see authorization_url.",
+            authorization_url=flow.url,
+            browser_binding=flow.browser_binding,
+            flow_id=flow.flow_id,
+            challenge=challenge,
+        )
+
+    def begin(self, demand: Demand, asked: Scopes, occasion: Occasion, step_ups: int) -> Flow:
+        """Begin a sign-in, or join the one that is under way; see :meth:`Ceremony.begin`."""
+        return self.ceremony.begin(
             self.owner,
             occasion.deadline,
             occasion.cancel,
@@ -196,13 +208,6 @@ class SignIn(Authorizer):
             asked=asked,
             step_ups=step_ups,
             facts=self._facts,
-        )
-        return AuthorizationRequired(
-            "the user has to sign in first: see authorization_url.",
-            authorization_url=flow.url,
-            browser_binding=flow.browser_binding,
-            flow_id=flow.flow_id,
-            challenge=challenge,
         )
 
     def look_again(self) -> None:

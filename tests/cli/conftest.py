@@ -58,7 +58,9 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in an empty directory, from which other processes find the same package as we do."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(mcpsync.__file__).parents[1]))
-    monkeypatch.delenv("MCPSYNC_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for name in ("MCPSYNC_CONFIG", "MCPSYNC_STORE", "MCPSYNC_STORE_KEY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
