@@ -170,6 +170,7 @@ class Listener:
 
 class _Server(TCPServer):
     allow_reuse_address = True
+    request_queue_size = MOST_VISITORS
 
 
 def _bound(port: int | None) -> TCPServer:

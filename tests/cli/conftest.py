@@ -117,7 +117,7 @@ def _bury(child: subprocess.Popen[str]) -> None:
     if child.poll() is None:
         child.kill()
     child.wait(TIMEOUT)
-    for pipe in (child.stdout, child.stderr):
+    for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:
             pipe.close()
 
