@@ -20,7 +20,8 @@ from .._runtime.deadline import Deadline
 from .._runtime.threads import start_thread
 from ..auth import OAuth
 from ..auth.challenge import Demand, demand_of
-from ..auth.oauth import returned_in
+from ..auth.discovery import Discovery
+from ..auth.oauth import reach_beside, returned_in
 from ..auth.scopes import Scopes
 from ..auth.tokens import Grant
 from ..config import HttpServerConfig
@@ -33,7 +34,7 @@ from ..errors import (
     RequestCancelled,
     RequestTimeout,
 )
-from ..http import Authorizer
+from ..http import Authorizer, Fetcher
 from ..stores import Store
 from .kept import REDIRECT, grant_of, kept_tokens, oauth_of
 from .loopback import HOST, Listener
@@ -52,7 +53,9 @@ class Outcome(enum.Enum):
 
     SIGNED_IN = "Signed in to {}."
     ALREADY = "You are signed in to {} already. (--again signs in anew.)"
-    NOT_NEEDED = "{} lets everybody in; there is no need to sign in."
+    NOT_NEEDED = (
+        "{} lets everybody in; there is no need to sign in. (--again signs in all the same.)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +138,20 @@ class Login:
             self._ask(None)
         except (AuthorizationRequired, InsufficientScope) as error:
             return demand_of(error.challenge)
-        is_meant = plan.again or plan.config.requires_oauth or plan.config.oauth is not None
-        return Demand() if is_meant or plan.options else Outcome.NOT_NEEDED
+        is_meant = plan.again or plan.options or plan.config.requires_oauth or plan.config.oauth
+        return Demand() if is_meant or self._says_where() else Outcome.NOT_NEEDED
+
+    def _says_where(self) -> bool:
+        """Whether the server says who issues tokens for it: then it may want some for its tools."""
+        url = self._plan.config.url
+        discovery = Discovery(Fetcher(reach=reach_beside(url)))
+        try:
+            return discovery.find(url, self._deadline, self._cancel).resource is not None
+        except (RequestTimeout, RequestCancelled):
+            raise
+        except MCPSyncError as error:
+            logger.info("who issues tokens is not known: %s", error)
+            return False
 
     def _will_do(self, kept: Grant) -> bool:
         """Whether it is what was asked for."""
@@ -158,7 +173,15 @@ class Login:
         ceremony, owner = oauth.ceremony(url), oauth.owner_at(url)
         # One that was begun before leads to a port where nobody may listen any more.
         ceremony.flows.forget(owner)
-        flow = ceremony.begin(owner, self._deadline, self._cancel, demand=demand, asked=asked)
+        try:
+            flow = ceremony.begin(owner, self._deadline, self._cancel, demand=demand, asked=asked)
+        except OAuthError as error:
+            if error.error == "client_id_required":
+                error.message = (
+                    "the authorization server does not register clients by itself: register one "
+                    f"there that comes back to {listener.redirect_uri}, and give its --client-id."
+                )
+            raise
         try:
             self._show(flow.url)
             try:

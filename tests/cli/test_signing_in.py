@@ -1,7 +1,10 @@
 """login, logout, whoami, and what the other commands send by themselves."""
 
+import contextlib
+import dataclasses
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -12,6 +15,7 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 import pytest
 import requests
 
@@ -180,7 +184,30 @@ def test_where_nobody_has_to_sign_in_nobody_is_made_to(cli, server, monkeypatch)
     monkeypatch.setattr(webbrowser, "open", lambda url: pytest.fail("it was opened"))
     outcome = cli("login", server.url)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == f"{server.url} lets everybody in; there is no need to sign in.\n"
+    assert outcome.out.startswith(f"{server.url} lets everybody in; there is no need to sign in.")
+
+
+def test_a_server_that_fails_at_other_pages_lets_everybody_in_all_the_same(cli):
+    with LocalServer(front=lambda request: None if request.path == "/mcp" else Page(500)) as server:
+        assert "lets everybody in" in cli("login", server.url).out
+
+
+class ForToolsOnly(Authority):
+    """Lets everybody look at its tools, and nobody call them who has not signed in."""
+
+    def _before_mcp(self, request):
+        page = super()._before_mcp(request)
+        is_call = b'"tools/call"' in request.body
+        return None if page is not None and page.status == 401 and not is_call else page
+
+
+def test_where_only_tools_want_a_sign_in_there_is_one(cli, monkeypatch):
+    with ForToolsOnly() as authority:
+        monkeypatch.setattr(webbrowser, "open", Browser(authority).open)
+        assert cli("tools", authority.url).code == 0
+        cli("call", authority.url, "add", *ADD).assert_failed(5, "mcpsync login")
+        assert cli("login", authority.url).out.startswith("Signed in")
+        assert cli("call", authority.url, "add", *ADD).out == "3\n"
 
 
 def test_a_refusal_leaves_what_was_kept_before(cli, authority, browser):
@@ -198,6 +225,21 @@ def test_an_answer_of_another_server_is_not_believed(cli, authority, browser):
     assert "another authorization server" in cli("login", authority.url).err
     assert authority.count("token") == 0
     assert kept(authority.url) is None
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "file:///etc/passwd", "http://as.example.com/", "https://a@b/"]
+)
+def test_no_browser_is_sent_to_what_is_no_page_of_https(cli, authority, nobody, url):
+    authority.server_metadata["authorization_endpoint"] = url
+    cli("login", authority.url).assert_failed(2, "authorization endpoint")
+    assert nobody == []
+
+
+def test_who_has_to_register_by_hand_is_told_what(cli, authority, nobody):
+    authority.server_metadata["registration_endpoint"] = None
+    outcome = cli("login", authority.url, "--port", (port := free_port()))
+    outcome.assert_failed(5, f"comes back to http://127.0.0.1:{port}/callback", "--client-id")
 
 
 def test_who_never_comes_back_is_not_waited_for_forever(cli, authority, nobody):
@@ -263,7 +305,6 @@ def test_a_client_registered_by_hand_signs_in_with_its_secret(cli, authority, br
 
 def test_the_secret_may_be_asked_for(cli, authority, browser, monkeypatch):
     monkeypatch.setattr("getpass.getpass", lambda *_, **__: "s3cret")
-    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda prompt: "s3cret")
     redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
     authority.add_client("by-hand", client_secret="s3cret", redirect_uris=[redirect_uri])
     outcome = cli(
@@ -271,6 +312,17 @@ def test_the_secret_may_be_asked_for(cli, authority, browser, monkeypatch):
         *("--issuer", authority.issuer, "--port", urlsplit(redirect_uri).port),
     )
     assert outcome.code == 0, outcome
+
+
+def test_an_interrupt_while_the_secret_is_asked_for_is_one_line(cli, authority, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("getpass.getpass", interrupted)
+    words = ("--client-id", "c", "--client-secret-prompt", "--issuer", authority.issuer)
+    outcome = cli("login", authority.url, *words)
+    assert outcome.code == 130
+    assert outcome.err.splitlines()[-1] == "mcpsync: interrupted."
 
 
 def test_a_configured_server_is_signed_in_to_as_configured(cli, authority, browser, tmp_path):
@@ -551,10 +603,6 @@ def test_who_one_is_is_said_without_asking_anybody(cli, authority, browser):
 
 
 def test_what_an_id_token_says_is_shown_as_unverified(cli, authority, browser):
-    import dataclasses
-
-    import jwt
-
     cli("login", authority.url)
     claims = {"sub": "ada", "name": "Ada\x1b[31m", "nonce": "n0nce"}
     id_token = jwt.encode(claims, "a key that nobody knows of, 32 bytes", "HS256")
@@ -616,6 +664,25 @@ def test_the_whole_walk_shows_no_secret(authority, start, process):
     assert [secret for secret in authority.secrets if secret in text] == []
     assert "Traceback" not in text
     assert "ResourceWarning" not in text
+
+
+def test_on_a_terminal_the_address_may_be_pasted(authority, tmp_path):
+    master, slave = pty.openpty()
+    env = {**os.environ, "BROWSER": "/bin/true"}
+    command = [sys.executable, "-m", "mcpsync", "login", authority.url]
+    child = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env)
+    os.close(slave)
+    shown = b""
+    while b"paste the address" not in shown or not shown.endswith(b"\n"):
+        shown += os.read(master, 65536)
+    url = re.search(rb"^  (http\S+)\r$", shown, re.MULTILINE)[1].decode()
+    os.write(master, f"{authority.approve(url)}\n".encode())
+    with contextlib.suppress(OSError):  # how Linux says that nobody has the other end
+        while chunk := os.read(master, 65536):
+            shown += chunk
+    os.close(master)
+    assert child.wait(20) == 0
+    assert f"Signed in to {authority.url}.".encode() in shown
 
 
 def test_without_a_browser_one_on_this_machine_does(authority, start):
