@@ -40,6 +40,14 @@ def connected(listener, said=b""):
     return visitor
 
 
+def is_sent_away(visitor):
+    """Whether the listener ends a connection without having taken anything."""
+    with contextlib.suppress(ConnectionError):
+        answer = visitor.recv(1000)
+        return answer == b"" or answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
+    return True
+
+
 def test_who_comes_with_the_state_is_waited_for(listener):
     task = waiting(listener)
     assert come(listener, f"?code=abc&state={STATE}").status_code == 200
@@ -79,7 +87,8 @@ def test_everybody_else_is_sent_away_and_waited_on_for(listener, path, query):
 )
 def test_what_is_no_such_request_does_not_end_it(listener, said):
     task = waiting(listener)
-    with connected(listener, said):
+    with connected(listener, said) as other:
+        assert is_sent_away(other)
         come(listener, f"?code=abc&state={STATE}")
         assert "code=abc" in outcome(task)
 
@@ -88,6 +97,7 @@ def test_who_connects_and_says_nothing_keeps_nobody_waiting(listener):
     task = waiting(listener)
     silent = [connected(listener, b"GET /cal") for _ in range(MOST_VISITORS + 8)]
     try:
+        assert is_sent_away(silent[0])
         come(listener, f"?code=abc&state={STATE}")
         assert "code=abc" in outcome(task)
     finally:

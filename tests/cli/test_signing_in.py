@@ -1,31 +1,27 @@
 """login, logout, whoami, and what the other commands send by themselves."""
 
-import contextlib
 import dataclasses
-import json
-import os
-import pty
 import re
-import signal
 import socket
 import stat
-import subprocess
 import sys
 import webbrowser
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
 import requests
 
+from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth.tokens import Grant
 from mcpsync.cli.kept import REDIRECT, oauth_of, opened_store, store_path
 from mcpsync.cli.target import find_target
 from mcpsync.stores import new_key
-from mcpsync.testing import LocalServer, Page
+from mcpsync.testing import Fault, LocalServer, Page
 from support.authority import Authority
 from support.processes import free_port
+
+pytestmark = pytest.mark.once  # words and exit codes are the same with every Python
 
 ADD = ("a=1", "b=2")
 
@@ -156,6 +152,17 @@ def test_the_store_may_be_another_file(cli, authority, browser, monkeypatch, tmp
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("system", "folder"), [("linux", ".local/share"), ("darwin", "Library/Application Support")]
+)
+@pytest.mark.parametrize("said", ["", "relative/path"])
+def test_it_is_in_the_data_folder_of_the_platform(monkeypatch, tmp_path, system, folder, said):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", said)
+    assert store_path() == tmp_path / folder / "mcpsync" / "tokens.db"
+
+
 def test_who_is_signed_in_is_told_so_and_sent_nowhere(cli, authority, browser):
     cli("login", authority.url)
     outcome = cli("login", authority.url)
@@ -254,19 +261,27 @@ def test_a_registration_that_led_nowhere_is_not_used_again(cli, authority, nobod
     cli("login", authority.url, "--timeout", "0.6")
     authority.forget_clients()  # which is why he did not come back
     monkeypatch.setattr(webbrowser, "open", Browser(authority).open)
-    assert cli("login", authority.url).code == 0
+    assert cli("login", authority.url, "--timeout", "10").code == 0
     assert authority.count("register") == 2
 
 
-def test_a_sign_in_that_was_given_up_does_not_stand_in_the_next_ones_way(
-    cli, authority, nobody, monkeypatch
-):
-    cli("login", authority.url, "--timeout", "0.6")
-    browser = Browser(authority)
-    monkeypatch.setattr(webbrowser, "open", browser.open)
-    with socket.create_server(("127.0.0.1", free_port())):
-        assert cli("login", authority.url, "--port", free_port()).code == 0
-    assert browser.opened[0] != nobody[0]
+def test_a_sign_in_that_died_does_not_stand_in_the_next_ones_way(cli, authority, browser):
+    config = find_target(authority.url, None, None).config
+    with opened_store() as store:
+        oauth = oauth_of(config, store, "http://127.0.0.1:9/callback")
+        owner = oauth.owner_at(authority.url)
+        before = oauth.ceremony(authority.url).begin(owner, Deadline(10))
+    assert cli("login", authority.url, "--timeout", "10").code == 0
+    assert browser.opened[0] != before.url
+
+
+def test_a_server_that_does_not_answer_is_no_longer_waited_for_and_has_run_nothing(cli):
+    with LocalServer() as server:
+        server.inject(Fault.HANG, method="tools/list", times=None)
+        outcome = cli("login", server.url, "--timeout", "0.5", "--json")
+    assert outcome.code == 4
+    assert outcome.error["maybe_executed"] is False
+    assert outcome.error["server"] == server.url
 
 
 def test_what_is_asked_for_can_be_said(cli, authority, browser):
@@ -301,6 +316,30 @@ def test_a_client_registered_by_hand_signs_in_with_its_secret(cli, authority, br
     authority.end_access_tokens()
     assert cli("call", authority.url, "add", *ADD).code == 0
     assert cli("whoami", authority.url, "--json").json["client_id"] == "by-hand"
+
+
+def test_another_client_signs_in_anew_and_nothing_of_the_configured_one_is_used(
+    cli, authority, browser, tmp_path
+):
+    redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
+    port = urlsplit(redirect_uri).port
+    authority.add_client("by-hand", redirect_uris=[redirect_uri])
+    configured(
+        tmp_path,
+        f"""
+        servers:
+          crm:
+            url: {authority.url}
+            oauth: {{client_id: configured, client_secret: s3cret, issuer: '{authority.issuer}',
+                     token_endpoint_auth_method: client_secret_post}}
+        """,
+    )
+    cli("login", authority.url)
+    outcome = cli("login", "crm", "--client-id", "by-hand", "--port", port, "--timeout", "10")
+    assert outcome.out == "Signed in to crm.\n", outcome
+    assert kept(authority.url).client.client_id == "by-hand"
+    assert "s3cret" not in str(authority.asked)
+    assert cli("call", "crm", "add", *ADD).out == "3\n"
 
 
 def test_the_secret_may_be_asked_for(cli, authority, browser, monkeypatch):
@@ -474,6 +513,15 @@ def test_a_sign_in_that_is_over_is_said_and_none_is_begun(cli, authority, browse
     cli("tools", authority.url).assert_failed(5, "(401)")
 
 
+@pytest.mark.parametrize("more", ["requires_oauth: false", "headers: {authorization: Bearer x}"])
+def test_a_configuration_that_has_no_users_sign_in_wins(cli, authority, browser, tmp_path, more):
+    cli("login", authority.url)
+    configured(tmp_path, f"servers: {{crm: {{url: '{authority.url}', {more}}}}}")
+    outcome = cli("tools", "crm")
+    outcome.assert_failed(5, "(401)")
+    assert "login" not in outcome.err
+
+
 @pytest.mark.parametrize("words", [("--bearer-env", "TOKEN"), ("-H", "authorization: Bearer x")])
 def test_credentials_that_were_given_win(cli, authority, browser, monkeypatch, words):
     monkeypatch.setenv("TOKEN", "x")
@@ -626,92 +674,3 @@ def test_who_is_not_signed_in_is_nobody_with_exit_code_1(cli, authority):
     assert outcome.code == 1
     assert outcome.json == {"server": authority.url, "signed_in": False}
     assert not store_path().exists()
-
-
-# -- in processes of their own --------------------------------------------------------------------
-
-
-def begun(child):
-    """Read what a login writes until it names the URL; return both."""
-    said = ""
-    while not (found := re.search(r"^  (http\S+)$", said, re.MULTILINE)):
-        line = child.stderr.readline()
-        assert line, said
-        said += line
-    return found[1], said
-
-
-def test_the_whole_walk_shows_no_secret(authority, start, process):
-    child = start("login", "--no-browser", authority.url, "-v", stdin=subprocess.PIPE)
-    url, said = begun(child)
-    child.stdin.write(f"what?\n{authority.approve(url)}\n")
-    child.stdin.close()
-    assert child.wait(20) == 0
-    shown = [said.replace(url, ""), child.stdout.read(), child.stderr.read()]
-    assert "That is not the address that this sign-in ends at" in "".join(shown)
-    authority.end_access_tokens()
-    for words, code in (
-        (("call", authority.url, "add", *ADD, "-v"), 0),
-        (("whoami", authority.url, "-v"), 0),
-        (("logout", authority.url, "-v"), 0),
-        (("tools", authority.url), 5),
-    ):
-        outcome = process(*words, env={"PYTHONWARNINGS": "always::ResourceWarning"})
-        shown += [outcome.out, outcome.err]
-        assert outcome.code == code, outcome
-    text = "".join(shown)
-    assert "mcpsync.auth" in text  # there is a log to look at
-    assert [secret for secret in authority.secrets if secret in text] == []
-    assert "Traceback" not in text
-    assert "ResourceWarning" not in text
-
-
-def test_on_a_terminal_the_address_may_be_pasted(authority, tmp_path):
-    master, slave = pty.openpty()
-    env = {**os.environ, "BROWSER": "/bin/true"}
-    command = [sys.executable, "-m", "mcpsync", "login", authority.url]
-    child = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env)
-    os.close(slave)
-    shown = b""
-    while b"paste the address" not in shown or not shown.endswith(b"\n"):
-        shown += os.read(master, 65536)
-    url = re.search(rb"^  (http\S+)\r$", shown, re.MULTILINE)[1].decode()
-    os.write(master, f"{authority.approve(url)}\n".encode())
-    with contextlib.suppress(OSError):  # how Linux says that nobody has the other end
-        while chunk := os.read(master, 65536):
-            shown += chunk
-    os.close(master)
-    assert child.wait(20) == 0
-    assert f"Signed in to {authority.url}.".encode() in shown
-
-
-def test_without_a_browser_one_on_this_machine_does(authority, start):
-    child = start("login", "--no-browser", authority.url, stdin=subprocess.DEVNULL)
-    url, _ = begun(child)
-    assert requests.get(authority.approve(url), timeout=10).status_code == 200
-    assert child.wait(20) == 0
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_leaves_nothing_of_a_sign_in(authority, start, number, code):
-    child = start("login", "--no-browser", authority.url, stdin=subprocess.PIPE)
-    url, _ = begun(child)
-    child.send_signal(number)
-    assert child.wait(10) == code
-    said = child.stderr.read()
-    assert said.splitlines()[-1] in ("mcpsync: interrupted.", "mcpsync: terminated.")
-    assert "Traceback" not in said
-    with pytest.raises(requests.ConnectionError):
-        requests.get(authority.approve(url), timeout=10)
-    assert parse_qs(url)["state"][0].encode() not in store_path().read_bytes()
-
-
-def test_the_browser_of_the_environment_is_opened(authority, process, tmp_path):
-    script = tmp_path / "browser"
-    text = "import sys, urllib.request as r; r.urlopen(sys.argv[1]).read()"
-    script.write_text(f"#!{sys.executable}\n{text}\n", encoding="utf-8")
-    script.chmod(0o755)
-    outcome = process("login", authority.url, env={"BROWSER": str(script)})
-    assert outcome.code == 0, outcome
-    assert Path(os.environ["XDG_DATA_HOME"], "mcpsync", "tokens.db").exists()
-    assert json.loads(process("whoami", authority.url, "--json").out)["signed_in"]
