@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -30,13 +30,11 @@ from ..errors import (
     StoreError,
 )
 from ..http import Authorizer, AuthorizerSource, Occasion
+from ..http.settings import Session
 from ..stores import SQLiteStore, Store
 from .loopback import HOST, PATH, PORT
 from .options import CONFIG_VARIABLE, Settings
 from .target import Target
-
-if TYPE_CHECKING:
-    from requests import Session
 
 REDIRECT: Final = f"http://{HOST}:{PORT}{PATH}"  # where nobody listens: what is kept needs no user
 STORE: Final = "MCPSYNC_STORE"
@@ -90,7 +88,7 @@ def opened_store() -> Iterator[Store]:
 @contextlib.contextmanager
 def store_if_there() -> Iterator[Store | None]:
     """Lend the store; None, and nothing is made, if nobody has signed in to anything yet."""
-    if not store_path().exists():
+    if not os.path.exists(store_path()):  # of what may not be looked at, Path would raise
         yield None
         return
     with opened_store() as store:
@@ -234,7 +232,10 @@ def credentials_for(target: Target, settings: Settings) -> Iterator[Credentials]
             store = stack.enter_context(store_if_there())
             if store is not None and grant_of(config, store) is not None:
                 source = _Source(oauth_of(config, store, REDIRECT))
-        except StoreError as error:  # the server may not want to know who we are
+        except (
+            StoreError,
+            ConfigurationError,
+        ) as error:  # the server may not want to know who we are
             trouble = error.message
         yield Credentials(source, command, trouble)
 

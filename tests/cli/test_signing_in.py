@@ -6,6 +6,7 @@ import socket
 import stat
 import sys
 import webbrowser
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
@@ -554,6 +555,26 @@ def test_a_store_that_cannot_be_read_troubles_nobody_who_needs_none(cli, authori
     cli("tools", authority.url).assert_failed(5, "the store tokens.db cannot be used", "login")
     cli("whoami", authority.url).assert_failed(7, "the store tokens.db cannot be used")
     cli("login", authority.url).assert_failed(7, "the store tokens.db cannot be used")
+
+
+def test_who_has_no_home_calls_servers_all_the_same(cli, authority, server, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cli("call", server.url, "add", *ADD).out == "3\n"
+    cli("tools", authority.url).assert_failed(5, "you have no home folder: MCPSYNC_STORE names")
+    cli("login", authority.url).assert_failed(2, "you have no home folder")
+
+
+def test_a_key_that_is_none_is_said(cli, authority, browser, server, monkeypatch):
+    cli("login", authority.url)
+    monkeypatch.setenv("MCPSYNC_STORE_KEY", "s3cret")
+    assert cli("call", server.url, "add", *ADD).out == "3\n"
+    outcome = cli("whoami", authority.url)
+    outcome.assert_failed(2, "key")
+    assert "s3cret" not in outcome.err
 
 
 def test_a_key_that_is_not_there_is_said(cli, authority, browser, monkeypatch):
