@@ -30,6 +30,7 @@ from .metadata import ServerMetadata
 logger = logging.getLogger(__name__)
 
 LEASE = 30.0  # seconds; longer than one registration may take
+_SCOPES = "registered_for"  # kept beside the fields of the client
 SKEW = 60.0  # seconds before its end that a secret is not used any more
 
 
@@ -90,7 +91,7 @@ class Registrar:
             return ClientCredentials(
                 self._document.url, source="document", redirect_uri=self._redirect_uri
             )
-        known = self._known(server.issuer)
+        known = self._known(server.issuer, scopes)
         if known is not None:
             return known
         if server.registration_endpoint is None:
@@ -101,11 +102,17 @@ class Registrar:
             )
         name = self._key(server.issuer)
         with hold(self._store, name, lease=LEASE, deadline=deadline, cancel=cancel):
-            known = self._known(server.issuer)  # somebody else may have been faster
+            known = self._known(server.issuer, scopes)  # somebody else may have been faster
             if known is not None:
                 return known
-            made = self._register(server, server.registration_endpoint, deadline, cancel, scopes)
-            self._store.set(name, json.dumps(asdict(made)).encode())
+            # More than before: users who agreed to the rest are not to lose it.
+            before = self._store.get(name)
+            earlier = () if before is None else _scopes(before.value)
+            all_scopes = tuple(dict.fromkeys([*earlier, *scopes]))
+            endpoint = server.registration_endpoint
+            made = self._register(server, endpoint, deadline, cancel, all_scopes)
+            kept = {**asdict(made), _SCOPES: list(all_scopes)}
+            self._store.set(name, json.dumps(kept).encode())
         return made
 
     def forget(self, client: ClientCredentials) -> bool:
@@ -117,14 +124,19 @@ class Registrar:
             return False
         return self._store.delete(self._key(client.issuer), entry.version)
 
-    def _known(self, issuer: str) -> ClientCredentials | None:
+    def _known(self, issuer: str, scopes: Sequence[str]) -> ClientCredentials | None:
+        """Return what was registered; None if that is nothing, over, or not for these scopes.
+
+        A client may ask for no more than it was registered for. (RFC 7591, section 2)
+        """
         entry = self._store.get(self._key(issuer))
         if entry is None:
             return None
         client = _client(entry.value)
         if client.expires_at is not None and client.expires_at - SKEW <= self._clock.time():
             return None
-        return client
+        registered_for = _scopes(entry.value)
+        return client if not registered_for or set(scopes) <= set(registered_for) else None
 
     def _register(
         self,
@@ -155,7 +167,15 @@ class Registrar:
 
 
 def _client(value: bytes) -> ClientCredentials:
-    return ClientCredentials(**json.loads(value))
+    found = json.loads(value)
+    found.pop(_SCOPES, None)
+    return ClientCredentials(**found)
+
+
+def _scopes(value: bytes) -> Sequence[str]:
+    """Return the scopes that a registration named; empty if it left them to the server."""
+    found: list[str] = json.loads(value).get(_SCOPES, [])
+    return found
 
 
 def _short(text: str) -> str:
