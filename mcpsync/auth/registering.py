@@ -113,7 +113,7 @@ class Registrar:
         if client.source != "registered" or client.issuer is None:
             return False
         entry = self._store.get(self._key(client.issuer))
-        if entry is None or _client(entry.value) != client:
+        if entry is None or _client(entry.value) not in (client, None):
             return False
         return self._store.delete(self._key(client.issuer), entry.version)
 
@@ -122,6 +122,8 @@ class Registrar:
         if entry is None:
             return None
         client = _client(entry.value)
+        if client is None:
+            return None
         if client.expires_at is not None and client.expires_at - SKEW <= self._clock.time():
             return None
         return client
@@ -154,8 +156,12 @@ class Registrar:
         return f"oauth:client:{_short(issuer)}:{_short(self._redirect_uri)}"
 
 
-def _client(value: bytes) -> ClientCredentials:
-    return ClientCredentials(**json.loads(value))
+def _client(value: bytes) -> ClientCredentials | None:
+    """Return what was kept; None if another version kept it in a way that we do not know."""
+    try:
+        return ClientCredentials(**json.loads(value))
+    except (ValueError, TypeError):
+        return None
 
 
 def _short(text: str) -> str:

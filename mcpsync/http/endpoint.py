@@ -30,7 +30,7 @@ from ..errors import (
 from ..security.addresses import is_loopback
 from ..security.redaction import safe_url
 from .adapter import SharedAdapter, adapters
-from .authorizing import MOST_ANSWERS, Authorizer, Occasion
+from .authorizing import MOST_ANSWERS, Authorizer, Occasion, about_credentials
 from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
@@ -182,7 +182,7 @@ class HttpEndpoint:
             if cookie is not None and "cookie" not in merged:
                 merged["cookie"] = cookie
         if auth is not None and not _has_authorization(extra_headers):
-            request = _authorized(auth, request, occasion)
+            request = _authorized(request, auth, occasion)
             for name, value in request.headers.items():
                 check_header(name, value)
         if self._is_open_air:
@@ -200,20 +200,21 @@ class HttpEndpoint:
         auth = self._settings.auth
         if not isinstance(auth, Authorizer):
             return False
-        auth.note(request.url or self._url, response.headers)
-        if _has_authorization(extra_headers):
-            return False
-        if response.status not in (401, 403):
-            auth.accepted(request)
-            return False
-        if occasion.attempt + 1 >= MOST_ANSWERS:
-            return False
         try:
+            auth.note(request.url or self._url, response.headers)
+            if _has_authorization(extra_headers):
+                return False
+            if response.status not in (401, 403):
+                auth.accepted(request)
+                return False
+            if occasion.attempt + 1 >= MOST_ANSWERS:
+                return False
             recovered = auth.recover(response.status, response.headers, request, occasion)
-        except BaseException as error:
+        except MCPSyncError as error:
             response.close()
-            if isinstance(error, MCPSyncError):
-                error.maybe_executed = False  # as above: this one was turned down unseen
+            raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
+        except BaseException:
+            response.close()
             raise
         if recovered:
             response.finish_soon()
@@ -314,7 +315,7 @@ class HttpEndpoint:
 
     def _refuse_bearer(self, request: PreparedRequest) -> None:
         value = str(request.headers.get("authorization", ""))
-        if value.lower().startswith("bearer"):
+        if value.lower().startswith(("bearer", "dpop")):
             raise RefusedError(
                 f"a bearer token would go to {self._host} over plain http; use https."
             )
@@ -324,15 +325,14 @@ class HttpEndpoint:
 
 
 def _authorized(
-    auth: AuthCallable | Authorizer, request: PreparedRequest, occasion: Occasion
+    request: PreparedRequest, auth: AuthCallable | Authorizer, occasion: Occasion
 ) -> PreparedRequest:
     if not isinstance(auth, Authorizer):
         return auth(request)
     try:
         auth.authorize(request, occasion)
-    except MCPSyncError as error:  # what may have run is a request to whoever gives tokens
-        error.maybe_executed = False
-        raise
+    except MCPSyncError as error:
+        raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
     return request
 
 

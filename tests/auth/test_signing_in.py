@@ -17,7 +17,6 @@ from mcpsync.errors import (
     AuthorizationRequired,
     InsufficientScope,
     MCPSyncError,
-    MessageInvalid,
     OAuthError,
     RequestCancelled,
     RequestTimeout,
@@ -489,8 +488,9 @@ def test_an_answer_that_is_lost_is_a_sign_in_and_no_silent_loss(authority, app):
     client = app.client(shows=False)
     authority.end_access_tokens()
     authority.say("/token", Page(200, b"<h1>proxy</h1>", "text/html"))
-    with pytest.raises(MessageInvalid):
+    with pytest.raises(OAuthError) as caught:
         client.list_tools()
+    assert caught.value.error == "bad_answer"
     assert app.grant() is not None
     with pytest.raises(AuthorizationRequired):
         client.list_tools()
