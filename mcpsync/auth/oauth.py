@@ -73,6 +73,8 @@ class OAuth:
         self._store = store if store is not None else MemoryStore()
         self._owner = owner
         self._clock = clock
+        self._flight: SingleFlight[str, None] = SingleFlight()  # by URL: of all its clients
+        after_fork_in_child(self._flight.reset)
 
     def authorizer_for(self, url: str, session: Session | None) -> Authorizer:
         """Return what adds the user's token to requests to the server at *url*."""
@@ -81,6 +83,7 @@ class OAuth:
             self.owner_at(url),
             self._redirect_handler,
             self._callback_handler,
+            self._flight,
         )
 
     def owner_at(self, url: str) -> str:
@@ -138,12 +141,12 @@ class InteractiveSignIn(SignIn):
         owner: str,
         redirect_handler: RedirectHandler | None,
         callback_handler: CallbackHandler | None,
+        flight: SingleFlight[str, None],
     ) -> None:
         super().__init__(ceremony, owner)
         self._redirect_handler = redirect_handler
         self._callback_handler = callback_handler
-        self._flight: SingleFlight[str, None] = SingleFlight()
-        after_fork_in_child(self._flight.reset)
+        self._flight = flight
 
     def sign_in(
         self, required: AuthorizationRequired, deadline: Deadline, cancel: Cancellation | None

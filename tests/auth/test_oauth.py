@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
@@ -105,8 +106,9 @@ def test_a_sign_in_that_becomes_needed_in_the_midst_of_a_conversation(authority,
     assert authority.mcp.executions["add"] == 2
 
 
+@pytest.mark.parametrize("clients", [1, 4])
 def test_of_many_calls_that_are_turned_down_at_once_one_shows_the_user_where_to_go(
-    authority, browser
+    authority, browser, clients
 ):
     at_the_browser = Gate()
 
@@ -115,8 +117,9 @@ def test_of_many_calls_that_are_turned_down_at_once_one_shows_the_user_where_to_
         return browser.come_back()
 
     auth = OAuth(CALLBACK, redirect_handler=browser.go, callback_handler=come_back)
-    with Client(authority.url, auth=auth) as client:
-        tasks = [start(add, client) for _ in range(20)]
+    with contextlib.ExitStack() as opened:
+        made = [opened.enter_context(Client(authority.url, auth=auth)) for _ in range(clients)]
+        tasks = [start(add, made[number % clients]) for number in range(20)]
         at_the_browser.wait_reached()
         at_the_browser.open()
         assert [outcome(task) for task in tasks] == [{"sum": 3}] * 20
