@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
 from urllib.parse import parse_qs, quote, urlsplit
@@ -25,6 +26,8 @@ from .signing_in import SignIn
 
 if TYPE_CHECKING:
     from ..http.settings import Session
+
+logger = logging.getLogger(__name__)
 
 RedirectHandler: TypeAlias = Callable[[str], None]
 Answer: TypeAlias = "Returned | tuple[str | None, ...] | str"
@@ -178,10 +181,22 @@ class InteractiveSignIn(SignIn):
         deadline: Deadline,
         cancel: Cancellation | None,
     ) -> None:
-        flow = self.ceremony.flows.find(self.owner)
-        if flow is not None and flow.url == url and flow.status is FlowStatus.COMPLETED:
-            return  # somebody else has led him
+        flows = self.ceremony.flows
+        flow = flows.find_readable(self.owner)
+        if flow is None or flow.url != url or flow.stands is not FlowStatus.PENDING:
+            return  # it is over, well or badly: the next answer tells what is to be done
         show(url)
+        try:
+            self._see_through(required, deadline, cancel)
+        except OAuthError:
+            now = flows.find_readable(self.owner)
+            if now is None or now.url == url or not flows.is_fresh(now):
+                raise
+            logger.info("a sign-in was replaced by one that asks for more")
+
+    def _see_through(
+        self, required: AuthorizationRequired, deadline: Deadline, cancel: Cancellation | None
+    ) -> None:
         if self._callback_handler is None:
             self.wait(required, deadline, cancel)
             return
