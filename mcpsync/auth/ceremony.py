@@ -13,7 +13,7 @@ from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock, SystemClock
 from .._runtime.deadline import Deadline
 from ..errors import MCPSyncError, OAuthError, StoreError
-from ..http import Fetcher
+from ..http import Fetched, Fetcher
 from ..stores import Store
 from .challenge import Demand
 from .clients import ClientCredentials
@@ -34,8 +34,8 @@ from .metadata import ServerMetadata, canonical_resource, covers
 from .options import OAuthOptions
 from .registering import Registrar
 from .scopes import OFFLINE, Scopes, scopes_to_ask_for
-from .token_endpoint import TokenEndpoint
-from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage
+from .token_endpoint import TokenEndpoint, refused
+from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage, is_for
 
 logger = logging.getLogger(__name__)
 
@@ -269,8 +269,11 @@ class Ceremony:
     def _forget_what_was_elsewhere(self, owner: str) -> None:
         """Forget a sign-in at another server, which had the same name before."""
         there = self.flows.find_readable(owner)
-        if there is not None and there.facts.get("server_url") != self.server_url:
-            self.flows.forget(owner)
+        if there is None or is_for(
+            self.server_url, there.facts.get("server_url"), there.facts.get("audience")
+        ):
+            return
+        self.flows.forget(owner)
 
     def _redeemed(
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
@@ -334,13 +337,21 @@ class Ceremony:
         if error.error in CLIENT_IS_UNKNOWN:
             self._registrar.forget(client)
 
+    def forget_client(self, flow: Flow) -> bool:
+        """Forget the registration that a sign-in was begun with, if it is one.
+
+        Whose authorization server does not know it any more never comes back to say so.
+        """
+        return self._registrar.forget(ClientCredentials(**flow.facts["client"]))
+
     def revoke(self, owner: str, deadline: Deadline, cancel: Cancellation | None = None) -> bool:
         """Forget the user's tokens and sign-ins, and have them revoked where that is possible.
 
         What is kept here is gone in every case, whatever the authorization server says. (RFC 7009)
 
         Returns:
-            Whether that server has revoked them, too.
+            Whether that server has revoked them, too. One that cannot revoke an access token, since
+            its signature alone makes it good, has done so with the refresh token.
 
         Raises:
             StoreError: They could not be forgotten.
@@ -385,8 +396,14 @@ class Ceremony:
                 logger.warning("a token was not revoked at its server: %s", error)
                 done = False
             else:
-                done = done and answer.status == 200
+                done = done and (answer.status == 200 or _cannot_be(answer, grant, hint))
         return done
+
+
+def _cannot_be(answer: Fetched, grant: Grant, hint: str) -> bool:
+    """Whether a token cannot be revoked, but nothing can follow it: a JWT, most often."""
+    ended = hint == "access_token" and grant.tokens.refresh_token is not None
+    return ended and refused(answer).error == "unsupported_token_type"
 
 
 def check_who_answers(flow: Flow, iss: str | None) -> None:

@@ -20,6 +20,7 @@ from .metadata import ServerMetadata, check_endpoint
 S256: Final = "S256"
 STATE_BYTES: Final = 32
 _CODE: Final = re.compile(r"[a-z]+(?:[_-][a-z]+)*")
+_NO: Final = "the authorization server did not agree"
 MAX_ERROR: Final = 64  # characters of an error code that are believed to be one
 
 
@@ -183,10 +184,9 @@ def code_of(returned: Returned) -> str:
             taken, if it is one: what it describes may be markup.
     """
     if returned.error is not None:
-        raise OAuthError(
-            f"the authorization server did not agree: {known_error(returned.error)}.",
-            error=known_error(returned.error),
-        )
+        error = known_error(returned.error)
+        who = "the user did not agree, or may not" if error == "access_denied" else _NO
+        raise OAuthError(f"{who}: {error}.", error=error)
     if not returned.code:
         raise OAuthError("there is no code in the answer.", error="code_missing")
     if not (returned.code.isascii() and returned.code.isprintable()):  # RFC 6749, appendix A.11

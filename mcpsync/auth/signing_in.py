@@ -239,6 +239,7 @@ class SignIn(Authorizer):
             "the user has to sign in first: see authorization_url.",
             authorization_url=flow.url,
             browser_binding=flow.browser_binding,
+            state=flow.state,
             flow_id=flow.flow_id,
             challenge=challenge,
         )
