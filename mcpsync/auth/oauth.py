@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
 from urllib.parse import parse_qs, quote, urlsplit
@@ -25,6 +26,8 @@ from .signing_in import SignIn
 
 if TYPE_CHECKING:
     from ..http.settings import Session
+
+logger = logging.getLogger(__name__)
 
 RedirectHandler: TypeAlias = Callable[[str], None]
 Answer: TypeAlias = "Returned | tuple[str | None, ...] | str"
@@ -73,6 +76,8 @@ class OAuth:
         self._store = store if store is not None else MemoryStore()
         self._owner = owner
         self._clock = clock
+        self._flight: SingleFlight[str, None] = SingleFlight()  # by URL: of all its clients
+        after_fork_in_child(self._flight.reset)
 
     def authorizer_for(self, url: str, session: Session | None) -> Authorizer:
         """Return what adds the user's token to requests to the server at *url*."""
@@ -81,6 +86,7 @@ class OAuth:
             self.owner_at(url),
             self._redirect_handler,
             self._callback_handler,
+            self._flight,
         )
 
     def owner_at(self, url: str) -> str:
@@ -138,12 +144,12 @@ class InteractiveSignIn(SignIn):
         owner: str,
         redirect_handler: RedirectHandler | None,
         callback_handler: CallbackHandler | None,
+        flight: SingleFlight[str, None],
     ) -> None:
         super().__init__(ceremony, owner)
         self._redirect_handler = redirect_handler
         self._callback_handler = callback_handler
-        self._flight: SingleFlight[str, None] = SingleFlight()
-        after_fork_in_child(self._flight.reset)
+        self._flight = flight
 
     def sign_in(
         self, required: AuthorizationRequired, deadline: Deadline, cancel: Cancellation | None
@@ -175,10 +181,22 @@ class InteractiveSignIn(SignIn):
         deadline: Deadline,
         cancel: Cancellation | None,
     ) -> None:
-        flow = self.ceremony.flows.find(self.owner)
-        if flow is not None and flow.url == url and flow.status is FlowStatus.COMPLETED:
-            return  # somebody else has led him
+        flows = self.ceremony.flows
+        flow = flows.find_readable(self.owner)
+        if flow is None or flow.url != url or flow.stands is not FlowStatus.PENDING:
+            return  # it is over, well or badly: the next answer tells what is to be done
         show(url)
+        try:
+            self._see_through(required, deadline, cancel)
+        except OAuthError:
+            now = flows.find_readable(self.owner)
+            if now is None or now.url == url or not flows.is_fresh(now):
+                raise
+            logger.info("a sign-in was replaced by one that asks for more")
+
+    def _see_through(
+        self, required: AuthorizationRequired, deadline: Deadline, cancel: Cancellation | None
+    ) -> None:
         if self._callback_handler is None:
             self.wait(required, deadline, cancel)
             return

@@ -32,7 +32,7 @@ from mcpsync.testing import FakeClock, Page
 from support.authority import Authority
 from support.browser import CALLBACK, query, returned
 from support.failing_store import FailingStore
-from support.threads import Gate, outcome, start, wait_until
+from support.threads import Gate, outcome, start
 
 OWNER = "ada:crm"
 PATIENCE = 20.0
@@ -321,8 +321,16 @@ def test_a_double_click_waits_for_the_first_and_says_the_same(authority, ceremon
     authority.say("/token", gate)
     first = start(complete, ceremony, back)
     gate.wait_reached()
-    second = start(complete, made(), back)
-    wait_until(lambda: not second.done(), "it waits")
+    other, waits = made(), threading.Event()
+    wait = other.flows.wait
+
+    def seen(*what):
+        waits.set()
+        return wait(*what)
+
+    other.flows.wait = seen
+    second = start(complete, other, back)
+    assert waits.wait(PATIENCE)
     gate.open()
     assert outcome(first) is not None
     assert outcome(second) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
@@ -105,8 +106,9 @@ def test_a_sign_in_that_becomes_needed_in_the_midst_of_a_conversation(authority,
     assert authority.mcp.executions["add"] == 2
 
 
+@pytest.mark.parametrize("clients", [1, 4])
 def test_of_many_calls_that_are_turned_down_at_once_one_shows_the_user_where_to_go(
-    authority, browser
+    authority, browser, clients
 ):
     at_the_browser = Gate()
 
@@ -115,8 +117,9 @@ def test_of_many_calls_that_are_turned_down_at_once_one_shows_the_user_where_to_
         return browser.come_back()
 
     auth = OAuth(CALLBACK, redirect_handler=browser.go, callback_handler=come_back)
-    with Client(authority.url, auth=auth) as client:
-        tasks = [start(add, client) for _ in range(20)]
+    with contextlib.ExitStack() as opened:
+        made = [opened.enter_context(Client(authority.url, auth=auth)) for _ in range(clients)]
+        tasks = [start(add, made[number % clients]) for number in range(20)]
         at_the_browser.wait_reached()
         at_the_browser.open()
         assert [outcome(task) for task in tasks] == [{"sum": 3}] * 20
@@ -363,6 +366,58 @@ def test_a_sign_in_that_is_forgotten_ends_the_wait(authority):
         found = outcome(call)
     assert isinstance(found, OAuthError)
     assert found.error == "flow_cancelled"
+
+
+@pytest.mark.parametrize("waits", ["for somebody else", "for a handler"])
+def test_who_waits_for_a_sign_in_that_another_replaces_waits_for_that_one(
+    authority, browser, waits
+):
+    """Two calls need different scopes: the later sign-in asks for both."""
+    authority.scope_of = {"add": "math", "whoami": "profile"}
+    store, at_the_browser = MemoryStore(), Gate()
+    handlers = {"redirect_handler": browser.go}
+    if waits == "for a handler":
+
+        def come_back():
+            at_the_browser()
+            return browser.come_back()
+
+        handlers["callback_handler"] = come_back
+    simple = OAuth(CALLBACK, store=store)
+    with (
+        Client(authority.url, auth=OAuth(CALLBACK, store=store, **handlers)) as patient,
+        Client(authority.url, auth=simple) as client,
+    ):
+        with pytest.raises(AuthorizationRequired) as caught:
+            client.list_tools()
+        signs_in_elsewhere(simple, authority, caught.value.authorization_url)
+        call = start(add, patient)
+        wait_until(lambda: bool(browser.came_to), "the user is shown where to go")
+        with pytest.raises(AuthorizationRequired) as caught:
+            client.call_tool("whoami")
+        both = caught.value.authorization_url
+        assert query(both)["scope"].split() == ["math", "profile"]
+        at_the_browser.open()
+        wait_until(lambda: len(browser.came_to) == 2, "he is shown the other")
+        if waits == "for somebody else":
+            signs_in_elsewhere(simple, authority, both)
+        assert outcome(call) == {"sum": 3}
+        client.call_tool("whoami")
+    assert browser.shown[1] == both
+    assert authority.mcp.executions["add"] == 1
+
+
+def test_a_url_that_leads_nowhere_any_more_is_not_shown(authority, browser, auth):
+    with Client(authority.url, auth=auth) as client:
+        authorizer = client._keeper._opening.authorizer
+        flows, owner = authorizer.ceremony.flows, auth.owner_at(authority.url)
+        flow = authorizer.ceremony.begin(owner, Deadline(10))
+        required = AuthorizationRequired("sign in.", authorization_url=flow.url)
+        flows.fail(flow, "access_denied")
+        assert authorizer.sign_in(required, Deadline(10), None)
+        flows.forget(owner)
+        assert authorizer.sign_in(required, Deadline(10), None)
+    assert browser.shown == []
 
 
 def test_closing_the_client_does_not_undo_a_sign_in(authority, browser):
