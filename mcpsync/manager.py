@@ -38,10 +38,12 @@ from .connections.authorizing import Authorizing
 from .connections.calling import Calling
 from .connections.catalogue import ToolCatalogues, weakly
 from .connections.discovery import Discovery, Holder, ToolDiscovery
+from .connections.disposal import Lease
 from .connections.factory import checked_attempts
 from .connections.options import ManagerOptions
+from .connections.reconnecting import ReconnectionTracker
 from .connections.request_scope import table_of_a_request
-from .connections.routing import Router, lasting
+from .connections.routing import Router, borrowed_once
 from .connections.signing_in import SignIns
 from .errors import MCPSyncError
 from .events import Event, EventSink, SweepFinished
@@ -84,6 +86,8 @@ class MCPManager(Calling, Authorizing):
             signed in at a server; it calls :meth:`complete_authorization`.
         client_metadata: The client id metadata document that the application serves, if it does.
         client_name: What users are shown when they sign in.
+        id_token_of: Returns the ID token of a user, by his id, or None; for servers whose grant is
+            ``enterprise_managed``. Called whenever one is needed, on the thread of the call.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
         client_options: As :class:`~mcpsync.Client` has them; see :class:`ClientOptions`.
 
@@ -110,6 +114,7 @@ class MCPManager(Calling, Authorizing):
         oauth_redirect_uri: str | None = None,
         client_metadata: CimdDocument | None = None,
         client_name: str = CLIENT_NAME,
+        id_token_of: Callable[[str], str | None] | None = None,
         clock: Clock | None = None,
         **client_options: Unpack[ClientOptions],
     ) -> None:
@@ -132,6 +137,7 @@ class MCPManager(Calling, Authorizing):
             redirect_uri=oauth_redirect_uri,
             document=client_metadata,
             client_name=client_name,
+            id_token_of=id_token_of,
         )
         self._factory = ConnectionFactory(
             clock=clock,
@@ -166,6 +172,7 @@ class MCPManager(Calling, Authorizing):
             self._timeout,
             self._sign_ins,
         )
+        self._reconnections = ReconnectionTracker(clock)
         after_fork_in_child(self._forget)
 
     @classmethod
@@ -200,7 +207,8 @@ class MCPManager(Calling, Authorizing):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        return self._router.lease(server, user, options)
+        lease = self._router.lease(server, user, options)
+        return lease if options.get("oauth_start") is None else self._lent(server, user, options)
 
     def get_connection(
         self, server: str, *, user: Any = None, **options: Unpack[ManagerOptions]
@@ -213,8 +221,7 @@ class MCPManager(Calling, Authorizing):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        with lasting(self._router.lease(server, user, options)) as connection:
-            return connection
+        return self._connected(server, user, options, borrowed_once)
 
     def get_user_connection(
         self,
@@ -240,13 +247,15 @@ class MCPManager(Calling, Authorizing):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        lease = lasting(self._router.lease(server, as_user(user), options, of_user=True))
-        if lease.lender is not self._users:
-            with lease as connection:
-                return connection
-        return self._users.get_user_connection(
-            server, lease.options, lease.scope, force_new=force_new
-        )
+
+        def connect(lease: Lease) -> Connection:
+            if lease.lender is not self._users:
+                return borrowed_once(lease)
+            return self._users.get_user_connection(
+                server, lease.options, lease.scope, force_new=force_new
+            )
+
+        return self._connected(server, as_user(user), options, connect, of_user=True)
 
     def request_scope(self, body: Mapping[str, Any] | None = None) -> RequestScope:
         """Begin the part of a request in which its own connections may be used. [seed, later]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock, SystemClock
 from .._runtime.deadline import Deadline
-from ..errors import MCPSyncError, OAuthError
+from ..errors import MCPSyncError, OAuthError, StoreError
 from ..http import Fetcher
 from ..stores import Store
 from .challenge import Demand
@@ -26,11 +28,11 @@ from .codes import (
 )
 from .discovery import Discovered, Discovery
 from .dpop import DPoPKey
-from .flows import Flow, FlowStateManager, FlowStatus
+from .flows import BUSY, Flow, FlowStateManager, FlowStatus
 from .metadata import ServerMetadata, covers
 from .options import OAuthOptions
 from .registering import Registrar
-from .scopes import Scopes, scopes_to_ask_for
+from .scopes import OFFLINE, Scopes, scopes_to_ask_for
 from .token_endpoint import TokenEndpoint
 from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage
 
@@ -65,7 +67,7 @@ class Ceremony:
         self.clock = clock or SystemClock()
         self.storage = storage or TokenStorage(store, self.clock)
         self.flows = FlowStateManager(store, self.clock)
-        self._server_url = server_url
+        self._server_url = self.server_url = server_url
         self._options = options
         self._fetcher = fetcher
         self._discovery = Discovery(fetcher)
@@ -105,23 +107,37 @@ class Ceremony:
         Raises:
             MCPSyncError: It cannot be begun.
         """
+        self._forget_what_was_elsewhere(owner)
         demand = demand or Demand()
-        there = self.flows.find(owner)
-        enough = there is not None and {*demand.scope, *asked} <= {*there.facts["scopes"]}
-        if there is not None and enough and self.flows.is_fresh(there):
+        needed = {*demand.scope, *asked} - {OFFLINE}  # that one is asked for only if it is offered
+        there = self._under_way(owner)
+        if there is not None and needed <= {*there.facts["scopes"]}:
             return there
         found = self._found(demand, deadline, cancel)
         check_pkce(found.server, insist=self._options.require_pkce)
-        scopes = scopes_to_ask_for(
-            demand.scope, self._options.scopes, found.resource, found.server, asked
-        )
-        client = self._registrar.client_at(found.server, deadline, cancel, scopes)
-        kept = {**(facts or {}), "step_ups": step_ups}
-        return self.flows.begin(
-            owner,
-            lambda: self._made(owner, found, client, scopes, kept),
-            anew=there is not None,
-        )
+        while True:
+            # Whoever waits for the one that is replaced wants what that asked for.
+            before = () if there is None else tuple(there.facts["scopes"])
+            scopes = scopes_to_ask_for(
+                demand.scope,
+                self._options.scopes,
+                found.resource,
+                found.server,
+                (*asked, *before),
+            )
+            client = self._registrar.client_at(found.server, deadline, cancel, scopes)
+            kept = {**(facts or {}), "step_ups": step_ups}
+            make = partial(self._made, owner, found, client, scopes, kept)
+            begun = self.flows.begin(owner, make, instead_of=there)
+            if needed <= {*begun.facts["scopes"]}:
+                return begun
+            deadline.check("signing in")
+            there = begun  # somebody else was faster, and asks for too little
+
+    def _under_way(self, owner: str) -> Flow | None:
+        """Return the sign-in that a user may still complete, if there is one that can be read."""
+        there = self.flows.find_readable(owner)
+        return there if there is not None and self.flows.is_fresh(there) else None
 
     def _made(
         self,
@@ -151,6 +167,7 @@ class Ceremony:
             created_at=self.clock.time(),
             facts={
                 **facts,
+                "server_url": self.server_url,
                 "issuer": server.issuer,
                 "says_iss": server.authorization_response_iss_parameter_supported,
                 "token_endpoint": server.token_endpoint,
@@ -194,8 +211,10 @@ class Ceremony:
     ) -> Grant | None:
         """Redeem what the user came back with. Doing it twice is harmless. (A9, A10, A11)
 
+        Of several who come with the same code one redeems it; the others wait for what comes of it.
+
         Returns:
-            What it brought; None if it was done before.
+            What it brought; None if it was done before, or by somebody else.
 
         Raises:
             OAuthError: The state is unknown, the answer is another server's, or it is a refusal.
@@ -211,17 +230,37 @@ class Ceremony:
             if flow.status is FlowStatus.PENDING:
                 self.flows.fail(flow, error.error)
             raise
-        taken = self.flows.redeem(flow, code)
+        taken = self._taken(flow, code, deadline, cancel)
         if taken is None:
             return None
         try:
             grant = self._redeemed(taken, code, deadline, cancel)
+            if not self.flows.is_there(taken):  # the user signed out, or it was cancelled
+                raise OAuthError("the sign-in was cancelled meanwhile.", error="flow_cancelled")
+            self.storage.keep(owner, grant)
         except MCPSyncError as error:
-            self.flows.fail(taken, getattr(error, "error", None) or type(error).__name__)
+            with contextlib.suppress(StoreError):  # if that is what failed, it may fail again
+                self.flows.fail(taken, getattr(error, "error", None) or type(error).__name__)
             raise
-        self.storage.keep(owner, grant)
         self.flows.complete(taken)
         return grant
+
+    def _taken(
+        self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
+    ) -> Flow | None:
+        while True:
+            try:
+                return self.flows.redeem(flow, code)
+            except OAuthError as error:
+                if error.error != BUSY:
+                    raise
+            self.flows.wait(flow, deadline, cancel)
+
+    def _forget_what_was_elsewhere(self, owner: str) -> None:
+        """Forget a sign-in at another server, which had the same name before."""
+        there = self.flows.find_readable(owner)
+        if there is not None and there.facts.get("server_url") != self.server_url:
+            self.flows.forget(owner)
 
     def _redeemed(
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
@@ -260,6 +299,7 @@ class Ceremony:
             revocation_endpoint=facts["revocation_endpoint"],
             step_ups=facts["step_ups"],
             dpop_key=pem,
+            server_url=self.server_url,
         )
 
     def endpoint(
@@ -270,6 +310,14 @@ class Ceremony:
         return TokenEndpoint(
             server, self._fetcher, self.clock, key=self._options.client_key, dpop=key
         )
+
+    def client_of(self, grant: Grant) -> ClientCredentials:
+        """Return whom a grant was given to; one that is configured may have a new secret by now."""
+        known, now = grant.client, self._options.client()
+        if now is None or (known.source, known.client_id) != (now.source, now.client_id):
+            return known
+        fits = now.issuer in (None, grant.issuer)
+        return replace(now, issuer=grant.issuer) if fits else known
 
     def note_refusal(self, client: ClientCredentials, error: OAuthError) -> None:
         """Forget a registration that the authorization server does not know any more."""
@@ -304,7 +352,13 @@ class Ceremony:
     def _revoked_there(
         self, grant: Grant, endpoint: str, deadline: Deadline, cancel: Cancellation | None
     ) -> bool:
-        told = self.endpoint(grant.issuer, grant.token_endpoint).authentication(grant.client)
+        try:
+            told = self.endpoint(grant.issuer, grant.token_endpoint).authentication(
+                self.client_of(grant)
+            )
+        except MCPSyncError as error:  # a key that is not configured any more
+            logger.warning("tokens were not revoked at their server: %s", error)
+            return False
         done = True
         for hint, token in (
             ("refresh_token", grant.tokens.refresh_token),

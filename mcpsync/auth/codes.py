@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -149,7 +148,7 @@ def check_issuer(server_says_it_sends: bool, issuer: str, iss: str | None) -> No
                 error="issuer_missing",
             )
         return
-    if not hmac.compare_digest(iss.encode(), issuer.encode()):
+    if iss != issuer:  # neither is a secret
         raise OAuthError(
             "the answer comes from another authorization server than was asked; "
             "it is not believed.",
@@ -171,6 +170,8 @@ def code_of(returned: Returned) -> str:
         )
     if not returned.code:
         raise OAuthError("there is no code in the answer.", error="code_missing")
+    if not (returned.code.isascii() and returned.code.isprintable()):  # RFC 6749, appendix A.11
+        raise OAuthError("what is in the answer is no code.", error="code_invalid")
     return returned.code
 
 

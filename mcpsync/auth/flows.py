@@ -16,7 +16,7 @@ from .._runtime.backoff import pause
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
-from ..errors import OAuthError
+from ..errors import OAuthError, StoreError
 from ..stores import Entry, Store
 
 logger = logging.getLogger(__name__)
@@ -24,12 +24,17 @@ logger = logging.getLogger(__name__)
 FLOW_TTL: Final = 15 * 60.0  # seconds that a sign-in may take, and its outcome is remembered
 PENDING_STALE: Final = 10 * 60.0  # seconds after which one that was begun is begun anew [seed 3.4]
 REDEEMING: Final = 60.0  # seconds that redeeming a code may take; whoever does it died otherwise
+BUSY: Final = "flow_busy"  # the word for a sign-in that somebody else is completing
 POLL_FIRST: Final = 0.05  # seconds between looks at a sign-in that is waited for
 POLL_LAST: Final = 2.0  # [seed 3.4]
 
 
 class FlowStatus(enum.StrEnum):
-    """Where a sign-in stands. [seed 3.4]"""
+    """Where a sign-in stands. [seed 3.4]
+
+    ``REDEEMING`` is a pending one whose code somebody has taken to the token endpoint. Only who
+    completes sign-ins sees it; for all others it is ``PENDING``: :attr:`Flow.stands`.
+    """
 
     PENDING = "PENDING"
     REDEEMING = "REDEEMING"
@@ -75,7 +80,16 @@ class Flow:
 
     def is_of_browser(self, binding: str) -> bool:
         """Whether *binding* is this flow's, compared in constant time."""
-        return hmac.compare_digest(binding.encode(), self.browser_binding.encode())
+        return _same(binding, self.browser_binding)
+
+    def same_as(self, other: Flow) -> bool:
+        """Whether both are the same sign-in, wherever they stand."""
+        return _same(self.state, other.state)
+
+    @property
+    def stands(self) -> FlowStatus:
+        """Where it stands, as seen from outside: what is being redeemed is not done yet."""
+        return FlowStatus.PENDING if self.status is FlowStatus.REDEEMING else self.status
 
 
 class FlowStateManager:
@@ -95,13 +109,20 @@ class FlowStateManager:
         entry = self._store.get(_flow_key(flow_id))
         return None if entry is None else _flow(entry.value)
 
+    def find_readable(self, flow_id: str) -> Flow | None:
+        """Return a user's sign-in, or None if what is kept cannot be read: it is begun anew."""
+        entry = self._store.get(_flow_key(flow_id))
+        return None if entry is None else _readable(entry)
+
     def find_by_state(self, state: str) -> Flow | None:
         """Return the sign-in that a ``state`` belongs to; None if it is unknown, or long over."""
         entry = self._store.get(_state_key(state))
         flow = None if entry is None else self.find(entry.value.decode())
         return flow if flow is not None and _same(flow.state, state) else None
 
-    def begin(self, flow_id: str, make: Callable[[], Flow], *, anew: bool = False) -> Flow:
+    def begin(
+        self, flow_id: str, make: Callable[[], Flow], *, instead_of: Flow | None = None
+    ) -> Flow:
         """Return the sign-in that is under way, or begin one. [seed 3.4]
 
         Whoever comes late gets the one that is under way, with the same URL. One that is stale, has
@@ -110,12 +131,14 @@ class FlowStateManager:
         Args:
             flow_id: Whose, at which server.
             make: Makes a new one; asks nobody.
-            anew: Replace it even if it is fresh: it asks for too little.
+            instead_of: Replace this one even if it is fresh: it asks for too little. One that
+                somebody else has begun meanwhile stays.
         """
         while True:
             entry = self._store.get(_flow_key(flow_id))
-            there = None if entry is None else _flow(entry.value)
-            if there is not None and not anew and self.is_fresh(there):
+            there = None if entry is None else _readable(entry)
+            is_that = instead_of is not None and there is not None and there.same_as(instead_of)
+            if there is not None and self.is_fresh(there) and not is_that:
                 return there
             made = replace(make(), browser_key=secrets.token_hex(16))
             version = None if entry is None else entry.version
@@ -125,8 +148,7 @@ class FlowStateManager:
                 if there is not None:
                     self._store.delete(_state_key(there.state))
                 return made
-            self._store.delete(_state_key(made.state))
-            anew = False  # somebody else has just begun one
+            self._store.delete(_state_key(made.state))  # somebody else has just begun one
 
     def is_fresh(self, flow: Flow) -> bool:
         """Whether a user may still complete it."""
@@ -148,18 +170,23 @@ class FlowStateManager:
         hashed = _hash(code)
         entry = self._entry(flow)
         now = None if entry is None else _flow(entry.value)
-        if entry is None or now is None or not _same(now.state, flow.state):
+        if entry is None or now is None or not now.same_as(flow):
             raise OAuthError("this sign-in is over; begin a new one.", error="flow_expired")
         if now.status is FlowStatus.COMPLETED and now.code_hash == hashed:
             return None
         if now.status is FlowStatus.REDEEMING and now.code_hash == hashed and self.is_fresh(now):
-            raise OAuthError("this sign-in is being completed.", error="flow_busy", retryable=True)
+            raise OAuthError("this sign-in is being completed.", error=BUSY, retryable=True)
         if now.status is not FlowStatus.PENDING or not self.is_fresh(now):
             raise OAuthError("this sign-in is over; begin a new one.", error="flow_over")
         taken = self._changed(now, FlowStatus.REDEEMING, code_hash=hashed)
         if self._put(taken, entry) is None:
-            raise OAuthError("this sign-in is being completed.", error="flow_busy", retryable=True)
+            raise OAuthError("this sign-in is being completed.", error=BUSY, retryable=True)
         return taken
+
+    def is_there(self, flow: Flow) -> bool:
+        """Whether nobody has forgotten or replaced it."""
+        now = self.find(flow.flow_id)
+        return now is not None and now.same_as(flow)
 
     def complete(self, flow: Flow) -> None:
         """Say that it is done. Works twice."""
@@ -170,12 +197,18 @@ class FlowStateManager:
         self._end(flow, FlowStatus.FAILED, error)
 
     def forget(self, flow_id: str) -> bool:
-        """Forget a sign-in and its state; whether there was one. [seed 3.4]"""
-        entry = self._store.get(_flow_key(flow_id))
-        if entry is None:
-            return False
-        self._store.delete(_state_key(_flow(entry.value).state))
-        return self._store.delete(_flow_key(flow_id), entry.version)
+        """Forget a sign-in and its state; whether there was one. [seed 3.4]
+
+        One that cannot be read goes, too; then its state leads nowhere.
+        """
+        try:
+            flow = self.find(flow_id)
+        except StoreError as error:
+            logger.warning("a sign-in that is forgotten cannot be read: %s", error)
+            flow = None
+        if flow is not None:
+            self._store.delete(_state_key(flow.state))
+        return self._store.delete(_flow_key(flow_id))
 
     def wait_for_url(
         self, flow_id: str, url: str, deadline: Deadline, cancel: Cancellation | None = None
@@ -196,7 +229,7 @@ class FlowStateManager:
         delay = POLL_FIRST
         while True:
             now = self.find(flow.flow_id)
-            if now is None or not _same(now.state, flow.state):
+            if now is None or not now.same_as(flow):
                 raise OAuthError("the sign-in was cancelled.", error="flow_cancelled")
             if now.status is FlowStatus.COMPLETED:
                 return
@@ -210,7 +243,7 @@ class FlowStateManager:
         while True:
             entry = self._entry(flow)
             now = None if entry is None else _flow(entry.value)
-            if entry is None or now is None or not _same(now.state, flow.state):
+            if entry is None or now is None or not now.same_as(flow):
                 return
             if now.status in (FlowStatus.COMPLETED, FlowStatus.FAILED):
                 return
@@ -230,11 +263,16 @@ class FlowStateManager:
 
 
 def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())
+    """Compare in constant time; what is no Unicode is no reason to fail."""
+    return hmac.compare_digest(_bytes(one), _bytes(other))
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_bytes(text)).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _flow_key(flow_id: str) -> str:
@@ -250,5 +288,20 @@ def _json(flow: Flow) -> bytes:
 
 
 def _flow(value: bytes) -> Flow:
-    found = json.loads(value)
-    return Flow(**{**found, "status": FlowStatus(found["status"])})
+    try:
+        found = json.loads(value)
+        return Flow(**{**found, "status": FlowStatus(found["status"])})
+    except (ValueError, TypeError, KeyError):
+        raise StoreError(
+            "the store holds a sign-in that cannot be read; another version may have put it there.",
+            retryable=False,
+        ) from None  # the JSON is in the original
+
+
+def _readable(entry: Entry) -> Flow | None:
+    """Return the flow if it can be read; what cannot is replaced by whoever signs in."""
+    try:
+        return _flow(entry.value)
+    except StoreError as error:
+        logger.warning("a sign-in is begun anew: %s", error)
+        return None

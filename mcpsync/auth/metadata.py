@@ -26,7 +26,7 @@ MOST: Final = 64  # entries of a list that are looked at
 
 def _texts(value: Any) -> Any:
     """Take a list of strings; of something else, nothing: it is no reason to fail."""
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         return ()
     return tuple(each for each in value[:MOST] if isinstance(each, str))
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
 from urllib.parse import parse_qs, urlsplit
 
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
-from ..errors import AuthorizationRequired, ConfigurationError
+from .._runtime.flight import SingleFlight
+from .._runtime.fork import after_fork_in_child
+from ..errors import AuthorizationRequired, ConfigurationError, OAuthError
 from ..http import Authorizer, Fetcher
 from ..http.settings import origin_of
 from ..security.addresses import Reach, is_loopback
 from ..stores import MemoryStore, Store
 from .ceremony import Ceremony
 from .codes import Returned
+from .flows import FlowStatus
 from .options import OAuthKeywords, OAuthOptions
 from .signing_in import SignIn
 
@@ -26,20 +29,26 @@ RedirectHandler: TypeAlias = Callable[[str], None]
 Answer: TypeAlias = "Returned | tuple[str | None, ...] | str"
 CallbackHandler: TypeAlias = Callable[[], Answer]
 
+AFTERWARDS: Final = 10.0  # seconds for redeeming a code that came after the call's time was over
+
 
 class OAuth:
     """Signs a user in when a server asks for it, and keeps his tokens. Thread-safe.
 
     Give it to :class:`~mcpsync.Client` as ``auth=``. The call that is turned down shows the user
-    where to go, waits for him within its ``timeout``, and is made again. Without *redirect_handler*
-    it raises ``AuthorizationRequired``, and :meth:`complete` goes on.
+    where to go, waits for him within its ``timeout``, and is made again. Of several calls that are
+    turned down at once, one shows him the way and all wait. What a handler raises comes out of the
+    calls as it is. Without *redirect_handler* they raise ``AuthorizationRequired``, and
+    :meth:`complete` goes on.
 
     Args:
         redirect_uri: Where the user comes back to.
         redirect_handler: Called with the URL to show to him.
         callback_handler: Called next; waits for what he comes back with, and returns it: the URL
-            he came to, or ``(code, state)``, or ``(code, state, iss)``. Without it, somebody else
-            is waited for who calls :meth:`complete`, in whatever process has the store.
+            he came to, or ``(code, state)``, or ``(code, state, iss)``. It runs on the thread that
+            called, and ends the wait itself: neither the call's ``timeout`` nor its ``cancel``
+            reaches into it. Without it, somebody else is waited for who calls :meth:`complete`, in
+            whatever process has the store.
         store: Where tokens are kept; in memory by default.
         owner: Whose tokens, if the store has those of several.
         clock: Tells the time.
@@ -112,7 +121,7 @@ class OAuth:
 
 
 class InteractiveSignIn(SignIn):
-    """A sign-in whose user is there."""
+    """A sign-in whose user is there: of all who wait for it, one shows him where to go."""
 
     def __init__(
         self,
@@ -124,21 +133,53 @@ class InteractiveSignIn(SignIn):
         super().__init__(ceremony, owner)
         self._redirect_handler = redirect_handler
         self._callback_handler = callback_handler
+        self._flight: SingleFlight[str, None] = SingleFlight()
+        after_fork_in_child(self._flight.reset)
 
     def sign_in(
         self, required: AuthorizationRequired, deadline: Deadline, cancel: Cancellation | None
     ) -> bool:
-        """Show the user where to go, and wait until he has signed in."""
-        if self._redirect_handler is None or required.authorization_url is None:
+        """Show the user where to go, and wait until he has signed in.
+
+        Raises:
+            MCPSyncError: It came to nothing, or took too long.
+            Exception: What the application's handlers raise. The sign-in goes on: the next call
+                shows the same URL.
+        """
+        url, show = required.authorization_url, self._redirect_handler
+        if show is None or url is None:
             return False
-        self._redirect_handler(required.authorization_url)
-        if self._callback_handler is None:
-            self.wait(required, deadline, cancel)
-            return True
-        answer = returned_in(self._callback_handler())
-        self.ceremony.complete(self.owner, answer, deadline, cancel)
+        self._flight.do(
+            url,
+            lambda: self._guide(show, url, required, deadline, cancel),
+            deadline=deadline,
+            cancel=cancel,
+        )
         self.look_again()
         return True
+
+    def _guide(
+        self,
+        show: RedirectHandler,
+        url: str,
+        required: AuthorizationRequired,
+        deadline: Deadline,
+        cancel: Cancellation | None,
+    ) -> None:
+        flow = self.ceremony.flows.find(self.owner)
+        if flow is not None and flow.url == url and flow.status is FlowStatus.COMPLETED:
+            return  # somebody else has led him
+        show(url)
+        if self._callback_handler is None:
+            self.wait(required, deadline, cancel)
+            return
+        answer = returned_in(self._callback_handler())
+        late = deadline.expired
+        # Who has signed in while the call's time ran out does not have to do it again.
+        self.ceremony.complete(
+            self.owner, answer, Deadline(AFTERWARDS) if late else deadline, cancel
+        )
+        deadline.check("waiting for the user to sign in")
 
 
 def returned_in(answer: Answer) -> Returned:
@@ -146,16 +187,26 @@ def returned_in(answer: Answer) -> Returned:
 
     Args:
         answer: The URL he came to, or its query; or ``(code, state)`` or ``(code, state, iss)``.
+
+    Raises:
+        OAuthError: It is not a URL.
+        ConfigurationError: It is nothing of that sort.
     """
     if isinstance(answer, Returned):
         return answer
     if isinstance(answer, str):
-        query = urlsplit(answer).query if "://" in answer else answer.lstrip("?")
-        found = parse_qs(query, keep_blank_values=True, max_num_fields=50)
+        try:
+            query = urlsplit(answer).query if "://" in answer else answer.lstrip("?")
+            found = parse_qs(query, keep_blank_values=True, max_num_fields=50)
+        except ValueError:
+            raise OAuthError("what the user came to is no URL.", error="state_unknown") from None
         # RFC 6749 section 3.1: no parameter comes twice
         once = {name: values[0] for name, values in found.items() if len(values) == 1}
         return Returned(once.get("state"), once.get("code"), once.get("iss"), once.get("error"))
-    if isinstance(answer, tuple) and len(answer) in (2, 3):
+    texts = isinstance(answer, tuple) and all(
+        each is None or isinstance(each, str) for each in answer
+    )
+    if texts and len(answer) in (2, 3):
         code, state, *rest = answer
         return Returned(state, code, rest[0] if rest else None)
     raise ConfigurationError(

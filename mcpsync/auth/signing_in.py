@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
-from ..errors import AuthorizationRequired, InsufficientScope, MCPSyncError, OAuthError
+from ..errors import AuthorizationRequired, InsufficientScope, OAuthError
 from ..http import Authorizer, Occasion
 from .ceremony import Ceremony
 from .challenge import Demand, demand_of
@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 RECHECK: Final = 5.0  # seconds after which the store is asked again whether a grant is still there
 DOUBTFUL: Final = 60.0  # seconds in which a token that is turned down at once is not refreshed
 NONCE_WANTED: Final = "use_dpop_nonce"
-MOST_STEP_UPS: Final = 2  # times that more is asked for than before (A15)
+MOST_STEP_UPS: Final = 8  # times that scopes are asked for besides those of before (A15)
+MOST_BLIND_STEP_UPS: Final = 2  # the same where the server does not say which it wants
 
 
 class SignIn(Authorizer):
@@ -59,12 +60,20 @@ class SignIn(Authorizer):
             except NoGrant as none:
                 logger.info("a sign-in is over: %s", none.why)
                 return
+        if not grant.is_for(self.ceremony.server_url):
+            return
         tokens = grant.tokens
         request.headers["Authorization"] = f"{tokens.token_type} {tokens.access_token}"
         key = self._key_of(grant)
         if key is not None and tokens.token_type == "DPoP":  # noqa: S105 - not a token
             proof = key.proof(request.method or "", request.url or "", tokens.access_token)
             request.headers.update(proof)
+
+    def accepted(self, request: PreparedRequest) -> None:
+        """Trust a token that a 401 brought as much as any other: it was good."""
+        doubtful, _ = self._doubtful
+        if doubtful and _token_in(request) == doubtful:
+            self._doubtful = "", 0.0
 
     def note(self, url: str, headers: Mapping[str, str]) -> None:
         """Keep the nonce of an answer, if there is one, for the next proof."""
@@ -91,7 +100,7 @@ class SignIn(Authorizer):
         if status == 403:
             if demand.error != "insufficient_scope":
                 return False
-            raise self._more_wanted(demand, challenge, sent, occasion)
+            return self._reach_further(demand, challenge, sent, occasion)
         if demand.error == NONCE_WANTED and occasion.attempt == 0:
             return True  # the nonce was noted
         token, when = self._doubtful
@@ -124,6 +133,9 @@ class SignIn(Authorizer):
 
     def _refreshed(self, occasion: Occasion, rejected: str | None) -> Grant:
         try:
+            there = self.ceremony.storage.find(self.owner)
+            if there is not None and not there.is_for(self.ceremony.server_url):
+                raise NoGrant("what there is, is another server's")
             grant = self.ceremony.storage.fresh(
                 self.owner,
                 self._redeemed,
@@ -146,38 +158,45 @@ class SignIn(Authorizer):
         if grant.resource is not None:
             fields["resource"] = grant.resource
         endpoint = self.ceremony.endpoint(grant.issuer, grant.token_endpoint, self._key_of(grant))
+        client = self.ceremony.client_of(grant)
         try:
             return endpoint.grant(
-                grant.client,
+                client,
                 fields,
                 Deadline(SEEN_THROUGH),
                 asked=grant.tokens.scopes,
             )
         except OAuthError as error:
-            self.ceremony.note_refusal(grant.client, error)
+            self.ceremony.note_refusal(client, error)
             raise
 
-    def _more_wanted(
+    def _reach_further(
         self, demand: Demand, challenge: str | None, sent: str | None, occasion: Occasion
-    ) -> MCPSyncError:
-        """Return what a 403 comes to: a sign-in that asks for more, or the end. (A15)"""
+    ) -> bool:
+        """Take the token that reaches further by now, or begin a sign-in that asks for more. (A15)
+
+        Raises:
+            AuthorizationRequired: With the URL.
+            InsufficientScope: More was asked for, and it was not enough.
+        """
         grant = self.ceremony.storage.find(self.owner)
-        if grant is not None and sent is not None and grant.tokens.access_token != sent:
-            return InsufficientScope(
-                "the user signed in anew meanwhile; try again.",
-                challenge=challenge,
-                required_scopes=demand.scope,
-                retryable=True,
-            )
+        if grant is not None and grant.tokens.access_token != sent:
+            self._seen = grant, self._clock.monotonic()
+            return True  # the user signed in anew meanwhile
         asked = grant.scopes if grant is not None else ()
         steps = grant.step_ups if grant is not None else 0
-        if steps >= MOST_STEP_UPS or (demand.scope and set(demand.scope) <= set(asked)):
-            return InsufficientScope(
-                "the credentials do not reach that far, and the user was asked for that already.",
+        why = None
+        if demand.scope and set(demand.scope) <= set(asked):
+            why = "the user was asked for that already"
+        elif steps >= (MOST_STEP_UPS if demand.scope else MOST_BLIND_STEP_UPS):
+            why = f"the user was asked for more {steps} times already"
+        if why is not None:
+            raise InsufficientScope(
+                f"the credentials do not reach that far, and {why}.",
                 challenge=challenge,
                 required_scopes=demand.scope,
             )
-        return self._required(demand, challenge, asked, occasion, step_ups=steps + 1)
+        raise self._required(demand, challenge, asked, occasion, step_ups=steps + 1)
 
     def _required(
         self,

@@ -22,6 +22,7 @@ from .scopes import Scopes, split
 ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME: Final = 300  # seconds
 LONGEST: Final = 365 * 24 * 3600.0  # seconds that a token may say it lasts
+PASSING: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 MAX_TOKEN: Final = 64 * 1024  # characters
 NONCE_WANTED: Final = "use_dpop_nonce"
 
@@ -37,6 +38,7 @@ class Tokens:
         scopes: What was granted.
         token_type: ``Bearer`` or ``DPoP``.
         id_token: Of OpenID Connect, if one came.
+        lifetime: Seconds that the access token was good for when it came, if that was said.
     """
 
     access_token: str = field(repr=False)
@@ -45,6 +47,7 @@ class Tokens:
     scopes: Scopes = ()
     token_type: str = "Bearer"  # noqa: S105 - not a token
     id_token: str | None = field(default=None, repr=False)
+    lifetime: float | None = None
 
     def __repr__(self) -> str:
         return f"<Tokens {self.token_type} expires_at={self.expires_at}>"
@@ -242,7 +245,7 @@ def refused(answer: Fetched) -> OAuthError:
     return OAuthError(
         f"the authorization server gave no token: {told}.",
         error=error or f"http_{answer.status}",
-        retryable=answer.status >= 500 or answer.status == 429,
+        retryable=answer.status >= 500 or answer.status == 429 or error in PASSING,
     )
 
 
@@ -285,14 +288,15 @@ def tokens_of(said: Mapping[str, Any], now: float, asked: Scopes = ()) -> Tokens
         raise MessageInvalid("the authorization server's answer has no usable access_token.")
     if not isinstance(kind, str) or kind.lower() not in ("bearer", "dpop"):
         raise MessageInvalid("the authorization server's answer has a token_type we do not know.")
-    id_token = said.get("id_token")
+    id_token, lifetime = said.get("id_token"), _lifetime(said.get("expires_in"))
     return Tokens(
         access_token=str(access),
         refresh_token=str(refresh) if _is_token(refresh) else None,
-        expires_at=_expiry(said.get("expires_in"), now),
+        expires_at=None if lifetime is None else now + lifetime,
         scopes=split(said["scope"]) if isinstance(said.get("scope"), str) else asked,
         token_type="DPoP" if kind.lower() == "dpop" else "Bearer",
         id_token=id_token if isinstance(id_token, str) else None,
+        lifetime=lifetime,
     )
 
 
@@ -301,11 +305,12 @@ def _is_token(value: object) -> bool:
     return fits and all("\x21" <= char <= "\x7e" for char in str(value))
 
 
-def _expiry(expires_in: object, now: float) -> float | None:
+def _lifetime(expires_in: object) -> float | None:
+    """Return seconds; None if nothing sensible is said: then a 401 tells when it is over."""
     if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdigit():
         expires_in = int(expires_in[:12])
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
         return None
-    if expires_in != expires_in:  # not a number
+    if expires_in != expires_in or expires_in <= 0:  # not a number, or none that helps
         return None
-    return now + float(min(max(expires_in, 0), LONGEST))
+    return float(min(expires_in, LONGEST))

@@ -14,7 +14,8 @@ from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
-from ..errors import OAuthError
+from .._runtime.fork import after_fork_in_child
+from ..errors import OAuthError, StoreError
 from ..stores import Entry, Store
 from ..stores.holding import hold
 from .clients import ClientCredentials
@@ -23,7 +24,7 @@ from .token_endpoint import Tokens
 
 logger = logging.getLogger(__name__)
 
-SKEW: Final = 30.0  # seconds before its end that a token is not used any more
+SKEW: Final = 30.0  # seconds before its end that a token is not used any more; at most half of it
 LEASE: Final = 40.0  # seconds; longer than one refresh may take, see Fetcher
 SEEN_THROUGH: Final = 30.0  # seconds that a refresh goes on for, whoever has stopped waiting
 REFRESH_TTL: Final = 365 * 24 * 3600.0  # seconds that a grant is kept [seed 3.5]
@@ -46,6 +47,7 @@ class Grant:
         dpop_key: The key they are bound to, in PEM.
         step_ups: How often more was asked for since somebody signed in. (A15)
         attempt: Of the refresh token, the hash of the one that somebody began to redeem, and when.
+        server_url: The server that somebody signed in at; no other one sees them. (S3)
     """
 
     tokens: Tokens
@@ -58,12 +60,18 @@ class Grant:
     dpop_key: str | None = field(default=None, repr=False)
     step_ups: int = 0
     attempt: tuple[str, float] | None = None
+    server_url: str | None = None
 
     def is_good(self, now: float, rejected: str | None = None) -> bool:
         """Whether its access token may be used: not over, and not the one that was turned down."""
         tokens = self.tokens
-        over = tokens.expires_at is not None and tokens.expires_at - SKEW <= now
+        skew = SKEW if tokens.lifetime is None else min(SKEW, tokens.lifetime / 2)
+        over = tokens.expires_at is not None and tokens.expires_at - skew <= now
         return not over and tokens.access_token != rejected
+
+    def is_for(self, server_url: str) -> bool:
+        """Whether it is for the server at *server_url*: a name may lead elsewhere by now."""
+        return self.server_url in (None, server_url)
 
 
 class NoGrant(Exception):
@@ -89,6 +97,9 @@ class TokenStorage:
         self._store = store
         self._clock = clock
         self._flights: SingleFlight[str, Grant] = SingleFlight()
+        after_fork_in_child(self._flights.reset)
+        # By owner: which refresh token was redeemed, and what the store did not take of it.
+        self._unkept: dict[str, tuple[str, Tokens]] = {}
 
     def find(self, owner: str) -> Grant | None:
         """Return what *owner* (a user at a server) has."""
@@ -97,10 +108,12 @@ class TokenStorage:
 
     def keep(self, owner: str, grant: Grant) -> None:
         """Keep what a sign-in brought, in place of what was there."""
+        self._unkept.pop(owner, None)
         self._store.set(_key(owner), _json(grant), self._ttl(grant))
 
     def forget(self, owner: str) -> bool:
         """Forget what *owner* has, readable or not; whether there was something."""
+        self._unkept.pop(owner, None)
         return self._store.delete(_key(owner))
 
     def fresh(
@@ -129,7 +142,8 @@ class TokenStorage:
             rejected: An access token that the server turned down.
 
         Raises:
-            NoGrant: There is nothing to refresh, or it is over.
+            NoGrant: There is nothing to refresh, it is over, or it is refused for good: with what
+                the specification has no word for, it is kept all the same.
             MCPSyncError: It could not be refreshed just now; the grant is kept.
         """
         grant = self.find(owner)
@@ -164,11 +178,17 @@ class TokenStorage:
             if grant.tokens.refresh_token is None:
                 raise NoGrant("the token is over, and there is none to refresh it with")
             entry = self._note(owner, grant, entry)
+            redeemed = _hash(grant.tokens.refresh_token)
+            before, brought = self._unkept.get(owner, ("", None))
             try:
-                tokens = redeem(grant)
+                tokens = brought if brought and before == redeemed else redeem(grant)
             except OAuthError as error:
                 return self._turned_down(owner, entry, error)
-            return self._put(owner, replace(grant, tokens=_merged(grant.tokens, tokens)), entry)
+            # If the store fails now, the old refresh token is gone and this is all there is.
+            self._unkept[owner] = redeemed, tokens
+            kept = self._put(owner, replace(grant, tokens=_merged(grant.tokens, tokens)), entry)
+            self._unkept.pop(owner, None)
+            return kept
 
     def _note(self, owner: str, grant: Grant, entry: Entry) -> Entry:
         """Write down that its refresh token is about to be redeemed."""
@@ -186,9 +206,10 @@ class TokenStorage:
         return Entry(_json(noted), version)
 
     def _turned_down(self, owner: str, entry: Entry, error: OAuthError) -> Grant:
-        if error.error not in GRANT_IS_OVER | CLIENT_IS_UNKNOWN:
+        if error.error in GRANT_IS_OVER | CLIENT_IS_UNKNOWN:
+            self._store.delete(_key(owner), entry.version)
+        elif error.retryable:
             raise error
-        self._store.delete(_key(owner), entry.version)
         now = self.find(owner)
         if now is not None and now.is_good(self._clock.time()):
             return now  # somebody signed in meanwhile
@@ -232,9 +253,15 @@ def _json(grant: Grant) -> bytes:
 
 
 def _grant(value: bytes) -> Grant:
-    found: dict[str, Any] = json.loads(value)
-    found["tokens"] = Tokens(**{**found["tokens"], "scopes": tuple(found["tokens"]["scopes"])})
-    found["client"] = ClientCredentials(**found["client"])
-    found["scopes"] = tuple(found["scopes"])
-    found["attempt"] = tuple(found["attempt"]) if found["attempt"] else None
-    return Grant(**found)
+    try:
+        found: dict[str, Any] = json.loads(value)
+        found["tokens"] = Tokens(**{**found["tokens"], "scopes": tuple(found["tokens"]["scopes"])})
+        found["client"] = ClientCredentials(**found["client"])
+        found["scopes"] = tuple(found["scopes"])
+        found["attempt"] = tuple(found["attempt"]) if found["attempt"] else None
+        return Grant(**found)
+    except (ValueError, TypeError, KeyError):
+        raise StoreError(
+            "the store holds tokens that cannot be read; another version may have put them there.",
+            retryable=False,
+        ) from None  # the JSON is in the original

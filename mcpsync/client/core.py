@@ -104,13 +104,11 @@ class SessionKeeper:
             ConnectionClosed: The client was closed.
             MCPSyncError: None is to be had; nothing that was to follow has been sent.
         """
+        return self._signed_in(call, lambda: self._current(call))
+
+    def _current(self, call: Call) -> ClientSession:
         session = self._session
-        if session is not None and session.alive:
-            return session
-        try:
-            return self._opened(call)
-        except AuthorizationRequired as required:
-            return self._after_sign_in(required, call, lambda: self._opened(call))
+        return session if session is not None and session.alive else self._opened(call)
 
     def _opened(self, call: Call) -> ClientSession:
         scope = call.scope
@@ -128,45 +126,39 @@ class SessionKeeper:
 
     def request(self, method: str, params: Mapping[str, Any] | None, call: Call) -> dict[str, Any]:
         """Make a request over the session."""
-        try:
-            return self._request_over(self.session(call), method, params, call)
-        except AuthorizationRequired as required:
-            return self._after_sign_in(
-                required,
-                call,
-                lambda: self._request_over(self.session(call), method, params, call),
-            )
+        return self._signed_in(call, lambda: self._request_over(method, params, call))
 
-    def _after_sign_in(
-        self, required: AuthorizationRequired, call: Call, again: Callable[[], T]
-    ) -> T:
-        """Have the user sign in if that is possible here, and do it again; the 401 did nothing.
+    def _signed_in(self, call: Call, do: Callable[[], T]) -> T:
+        """Do it; have the user sign in if it takes that, and do it again: the 401 did nothing.
 
         Outside of every flight and every exchange: whoever else waits for those is not kept, and
-        no time for connecting ends it.
+        no time for connecting ends it. Not within itself either: a call has so many and no more.
         """
         authorizer, scope = self._opening.authorizer, call.scope
-        for _ in range(MOST_SIGN_INS):
-            if authorizer is None or required.authorization_url is None:
-                break
-            if not authorizer.sign_in(required, scope.deadline, scope.cancel):
-                break
+        sign_ins = 0
+        while True:
             try:
-                return again()
-            except AuthorizationRequired as once_more:
-                required = once_more
-        raise required
+                return do()
+            except AuthorizationRequired as required:
+                if authorizer is None or required.authorization_url is None:
+                    raise
+                sign_ins += 1
+                if sign_ins > MOST_SIGN_INS:
+                    raise
+                if not authorizer.sign_in(required, scope.deadline, scope.cancel):
+                    raise
 
     def _request_over(
-        self, session: ClientSession, method: str, params: Mapping[str, Any] | None, call: Call
+        self, method: str, params: Mapping[str, Any] | None, call: Call
     ) -> dict[str, Any]:
+        session = self._current(call)
         try:
             return self._request(session, method, params, call)
         except (ServerExited, ConnectionLost) as error:
             if error.maybe_executed or session.alive:
                 raise
         # A child that had ended before a byte of this left: the next one gets it.
-        return self._request(self.session(call), method, params, call)
+        return self._request(self._current(call), method, params, call)
 
     def notify(self, method: str, params: Mapping[str, Any] | None, call: Call) -> None:
         """Tell the server something over the session; of the legacy era, or it is not told."""

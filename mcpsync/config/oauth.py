@@ -164,3 +164,8 @@ class OAuthConfig(BaseModel):
         for name in names:
             if getattr(self, name) is not None:
                 raise ValueError(f"{name!r} is not for {self.grant!r}")
+
+    @property
+    def is_of_users(self) -> bool:
+        """Whether the tokens are users' own, and not the application's."""
+        return self.grant in ("authorization_code", "enterprise_managed")

@@ -19,6 +19,7 @@ from ..errors import (
 from ..events import CallFinished, Emit, EventSink
 from ..session.callbacks import ProgressCallback
 from ..transports.base import CallScope
+from .connection import Connection
 from .disposal import Lease
 from .options import ManagerOptions
 from .routing import Router
@@ -131,6 +132,34 @@ class Calling:
         if who.oauth_start is None:
             raise required
         return self._sign_ins.go_on(required, scope, who, again)
+
+    def _connected(
+        self,
+        server: str,
+        user: Any,
+        options: ManagerOptions,
+        connect: Callable[[Lease], T],
+        *,
+        of_user: bool = False,
+    ) -> T:
+        """Connect; where the caller waits for a user who has to sign in, again after that."""
+        lease = self._router.lease(server, user, options, of_user=of_user)
+        try:
+            return connect(lease)
+        except AuthorizationRequired as required:
+            again: ManagerOptions = {**options, "timeout": lease.scope.deadline}
+            return self._after_sign_in(
+                required,
+                lease.scope,
+                options,
+                lambda: connect(self._router.lease(server, user, again, of_user=of_user)),
+            )
+
+    @contextlib.contextmanager
+    def _lent(self, server: str, user: Any, options: ManagerOptions) -> Iterator[Connection]:
+        """Lend a connection to a caller who waits for a user who has to sign in."""
+        with contextlib.ExitStack() as lent:
+            yield self._connected(server, user, options, lent.enter_context)
 
     def resume(
         self,

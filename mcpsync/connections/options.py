@@ -23,7 +23,7 @@ class ConnectOptions(TypedDict, total=False):
         connection_timeout: Seconds connecting may take; the configuration's by default.
         oauth_start: Called with a URL if the user has to sign in first; then the call waits, within
             its *timeout*, until he has. Without it the call raises ``AuthorizationRequired``.
-        oauth_end: Called when the waiting is over, however it ended.
+        oauth_end: Called when the waiting is over, however it ended; where nobody waits, never.
         return_on_oauth: Raise ``AuthorizationRequired`` after *oauth_start* instead of waiting.
     """
 

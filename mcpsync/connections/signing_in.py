@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
 from .._runtime.clock import Clock
@@ -12,27 +12,27 @@ from ..auth.ceremony import Ceremony, state_unknown
 from ..auth.clients import CLIENT_NAME, CimdDocument
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
-from ..auth.grants import ClientCredentialsGrant, MachineGrant, WorkloadIdentity
 from ..auth.oauth import reach_beside
 from ..auth.options import OAuthOptions
 from ..auth.signing_in import SignIn
-from ..auth.token_endpoint import ClientKey
 from ..auth.tokens import TokenStorage
 from ..client.core import MOST_SIGN_INS
 from ..config import HttpServerConfig, ServerConfig
 from ..config.oauth import OAuthConfig
 from ..config.predicates import is_oauth_server, is_user_sourced
-from ..errors import AuthorizationRequired, ConfigurationError, RefusedError
+from ..errors import AuthorizationRequired, ConfigurationError, RefusedError, StoreError
 from ..http import Authorizer, Fetcher
 from ..http.settings import Session
 from ..security.addresses import Reach
 from ..stores import Store
 from ..transports.base import CallScope
 from .connection import Key
+from .machines import IdTokenOf, Machines, key_of
 
 T = TypeVar("T")
 
 _UNSAID = OAuthConfig()
+_SOMEWHERE = "https://unknown.invalid/"
 
 
 class WhoMayWait(NamedTuple):
@@ -40,7 +40,7 @@ class WhoMayWait(NamedTuple):
 
     Args:
         oauth_start: Called with the URL to send the user to; then the call waits for the sign-in.
-        oauth_end: Called when the waiting is over, however it ended.
+        oauth_end: Called when the waiting is over, however it ended; where nobody waits, never.
         return_on_oauth: After *oauth_start* raise ``AuthorizationRequired`` instead of waiting.
     """
 
@@ -84,6 +84,7 @@ class SignIns:
         redirect_uri: The page of the application that users come back to.
         document: The client id metadata document that the application serves.
         client_name: What users are shown.
+        id_token_of: Returns a user's ID token, by the user's id.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class SignIns:
         redirect_uri: str | None = None,
         document: CimdDocument | None = None,
         client_name: str = CLIENT_NAME,
+        id_token_of: IdTokenOf | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -105,7 +107,16 @@ class SignIns:
         self.storage = TokenStorage(store, clock)
         self.flows = FlowStateManager(store, clock)
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
-        self._machines: dict[str, tuple[ServerConfig, Authorizer]] = {}
+        self._machines = Machines(clock, session, id_token_of)
+
+    def signs_in(self, config: ServerConfig) -> bool:
+        """Whether users can sign in, or the application can, at a server configured like this."""
+        if config.obo is not None:
+            return False
+        said = (config.oauth if isinstance(config, HttpServerConfig) else None) or _UNSAID
+        if said.grant != "authorization_code" or self._redirect_uri is not None:
+            return True
+        return said.redirect_uri is not None and not is_user_sourced(config)
 
     def authorizer_for(self, key: Key, config: ServerConfig) -> Authorizer | None:
         """Return what adds credentials to the requests of a connection; None if nothing does.
@@ -124,7 +135,7 @@ class SignIns:
             return None
         said = config.oauth or _UNSAID
         if said.grant != "authorization_code":
-            return self._machine(key.server_name, config, said)
+            return self._machines.authorizer_for(key, config, said)
         if key.user_id is None:
             return None
         if not is_oauth_server(config):
@@ -136,14 +147,6 @@ class SignIns:
             owner_of(key),
             {"user_id": key.user_id, "server_name": key.server_name, "server_url": config.url},
         )
-
-    def _machine(self, name: str, config: HttpServerConfig, said: OAuthConfig) -> Authorizer:
-        """Return what all connections to a server share: the application acts for itself."""
-        known = self._machines.get(name)
-        if known is None or known[0] != config:
-            made = _grant(said, self._clock).authorizer_for(config.url, self._session)
-            known = self._machines[name] = config, made
-        return known[1]
 
     def _ceremony(self, name: str, config: HttpServerConfig) -> Ceremony:
         known = self._known.get(name)
@@ -169,7 +172,7 @@ class SignIns:
                 redirect_uri,
                 client_id=said.client_id,
                 client_secret=said.client_secret,
-                client_key=_key(said),
+                client_key=key_of(said),
                 issuer=said.issuer,
                 authorization_url=said.authorization_url,
                 token_url=said.token_url,
@@ -204,10 +207,11 @@ class SignIns:
         url, flow_id = required.authorization_url, required.flow_id
         if who.oauth_start is None or url is None or flow_id is None:
             return False
+        if who.return_on_oauth:
+            who.oauth_start(url)  # and it is not over, so nobody is told that it is
+            return False
         try:
             who.oauth_start(url)
-            if who.return_on_oauth:
-                return False
             self.flows.wait_for_url(flow_id, url, scope.deadline, scope.cancel)
         finally:
             if who.oauth_end is not None:
@@ -246,7 +250,7 @@ class SignIns:
 
     def complete(
         self, flow: Flow, config: ServerConfig, returned: Returned, scope: CallScope
-    ) -> CompletedSignIn:
+    ) -> bool:
         """Redeem what a user came back with. Doing it twice is harmless.
 
         Args:
@@ -255,34 +259,57 @@ class SignIns:
             returned: What he came back with.
             scope: Bounds it.
 
+        Returns:
+            Whether it is new; false if it was done before.
+
         Raises:
             OAuthError: It is another server's answer, a refusal, or over.
             RefusedError: The server is no longer where it was.
             MCPSyncError: The tokens could not be had.
         """
         facts = flow.facts
-        if not isinstance(config, HttpServerConfig) or (
-            ("{{" not in config.url) and (config.url != facts["server_url"])
-        ):
+        if not self.are_for(config) or not _leads_to(config, facts["server_url"]):
+            self.flows.fail(flow, "server_changed")
             raise RefusedError("the server was configured anew meanwhile; sign in again.")
+        assert isinstance(config, HttpServerConfig)
         ceremony = self._made(config, facts["server_url"])
-        ceremony.complete(flow.flow_id, returned, scope.deadline, scope.cancel)
-        return CompletedSignIn(facts["server_name"], facts["user_id"])
+        done = ceremony.complete(flow.flow_id, returned, scope.deadline, scope.cancel)
+        return done is not None
 
     def cancel(self, key: Key) -> bool:
         """Forget the sign-in under way; whoever waits for it hears of that."""
-        return self.flows.forget(owner_of(key))
+        owner = owner_of(key)
+        flow = self.flows.find(owner)
+        return flow is not None and self.flows.is_fresh(flow) and self.flows.forget(owner)
 
-    def status(self, key: Key) -> AuthorizationStatus:
-        """Return where a user stands with a server, as far as the store knows."""
+    def are_for(self, config: ServerConfig) -> bool:
+        """Whether users sign in at a server, or would if it asked for it."""
+        if not isinstance(config, HttpServerConfig) or config.obo is not None:
+            return False
+        by_users = config.oauth is None or config.oauth.grant == "authorization_code"
+        return config.requires_oauth is not False and by_users
+
+    def status(self, key: Key, config: ServerConfig | None) -> AuthorizationStatus:
+        """Return where a user stands with a server, as far as the store knows.
+
+        What was done at another server of that name, before it was configured anew, counts for
+        nothing.
+        """
+        said = config.oauth if isinstance(config, HttpServerConfig) else None
+        if said is not None and said.grant != "authorization_code":
+            return AuthorizationStatus(self._machines.may_act(key, said))
         owner = owner_of(key)
         grant, flow = self.storage.find(owner), self.flows.find(owner)
+        if grant is not None and not _leads_to(config, grant.server_url):
+            grant = None
+        if flow is not None and not _leads_to(config, flow.facts.get("server_url")):
+            flow = None
         good = grant is not None and (
             grant.tokens.refresh_token is not None or grant.is_good(self._clock.time())
         )
         fresh = flow is not None and self.flows.is_fresh(flow)
-        status = None if flow is None else flow.status
-        if flow is not None and not fresh and status in (FlowStatus.PENDING, FlowStatus.REDEEMING):
+        status = None if flow is None else flow.stands
+        if not fresh and status is FlowStatus.PENDING:
             status = FlowStatus.FAILED  # [seed: a stale one counts as failed]
         return AuthorizationStatus(
             good,
@@ -294,13 +321,30 @@ class SignIns:
 
     def revoke(self, key: Key, config: ServerConfig | None, scope: CallScope) -> bool:
         """Forget a user's tokens, and revoke them where they came from if that is possible."""
+        owner = owner_of(key)
         if isinstance(config, HttpServerConfig):
             with contextlib.suppress(ConfigurationError):  # there is no redirect URI any more
-                ceremony = self._made(config, config.url)
-                return ceremony.revoke(owner_of(key), scope.deadline, scope.cancel)
-        self.storage.forget(owner_of(key))
-        self.flows.forget(owner_of(key))
+                ceremony = self._made(config, self._url_of(owner, config))
+                return ceremony.revoke(owner, scope.deadline, scope.cancel)
+        self.storage.forget(owner)
+        self.flows.forget(owner)
         return False
+
+    def _url_of(self, owner: str, config: HttpServerConfig) -> str:
+        """Return where a server is: of one whose URL has placeholders the grant knows it."""
+        if "{{" not in config.url:
+            return config.url
+        grant = None
+        with contextlib.suppress(StoreError):  # what cannot be read is forgotten all the same
+            grant = self.storage.find(owner)
+        return (grant.server_url if grant is not None else None) or _SOMEWHERE
+
+
+def _leads_to(config: ServerConfig | None, server_url: str | None) -> bool:
+    """Whether a server is, or for some user may be, where somebody has signed in."""
+    if not isinstance(config, HttpServerConfig) or server_url is None:
+        return True
+    return "{{" in config.url or config.url == server_url
 
 
 def owner_of(key: Key) -> str:
@@ -313,27 +357,3 @@ def returned(state: str, code: str | None, iss: str | None, error: str | None) -
     if not isinstance(state, str) or not state:
         raise state_unknown()
     return Returned(state, code, iss, error)
-
-
-def _grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
-    common: dict[str, Any] = {
-        "scopes": said.scope,
-        "issuer": said.issuer,
-        "dpop": bool(said.dpop),
-        "clock": clock,
-    }
-    if said.grant == "workload_identity":
-        return WorkloadIdentity(said.assertion or "", said.client_id, **common)
-    return ClientCredentialsGrant(
-        said.client_id or "",
-        said.client_secret,
-        client_key=_key(said),
-        token_endpoint_auth_method=said.token_endpoint_auth_method,
-        **common,
-    )
-
-
-def _key(said: OAuthConfig) -> ClientKey | None:
-    if said.private_key is None:
-        return None
-    return ClientKey(said.private_key, said.signing_algorithm)

@@ -116,5 +116,8 @@ class Authorizer(ABC):
         """
         return False
 
+    def accepted(self, request: PreparedRequest) -> None:  # noqa: B027 - a hook
+        """Hear that the server took the credentials of *request*."""
+
     def note(self, url: str, headers: Mapping[str, str]) -> None:  # noqa: B027 - a hook
         """Look at the headers of an answer; the sort of hint that is good for the next request."""

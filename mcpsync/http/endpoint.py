@@ -201,7 +201,10 @@ class HttpEndpoint:
         if not isinstance(auth, Authorizer):
             return False
         auth.note(request.url or self._url, response.headers)
-        if response.status not in (401, 403) or _has_authorization(extra_headers):
+        if _has_authorization(extra_headers):
+            return False
+        if response.status not in (401, 403):
+            auth.accepted(request)
             return False
         if occasion.attempt + 1 >= MOST_ANSWERS:
             return False

@@ -78,7 +78,7 @@ def test_of_many_who_begin_at_once_all_get_one_url(flows, make):
 
 def test_states_that_came_to_nothing_lead_nowhere(flows, make):
     first = flows.begin(OWNER, make)
-    second = flows.begin(OWNER, make, anew=True)
+    second = flows.begin(OWNER, make, instead_of=flows.find(OWNER))
     assert flows.find_by_state(first.state) is None
     assert flows.find_by_state(second.state) == second
     assert flows.find_by_state("forged") is None
@@ -182,7 +182,7 @@ def test_only_the_browser_that_began_it_has_its_binding(flows, make):
     flow = flows.begin(OWNER, make)
     assert len(flow.browser_binding) == 32
     assert flow.is_of_browser(flow.browser_binding)
-    other = flows.begin(OWNER, make, anew=True)
+    other = flows.begin(OWNER, make, instead_of=flows.find(OWNER))
     assert not flow.is_of_browser(other.browser_binding)
     assert not flow.is_of_browser("")
 
@@ -220,7 +220,7 @@ def test_whoever_waits_hears_that_it_came_to_nothing(flows, make, end, error):
 
 def test_whoever_waits_hears_that_another_took_its_place(flows, make):
     flow = flows.begin(OWNER, make)
-    flows.begin(OWNER, make, anew=True)
+    flows.begin(OWNER, make, instead_of=flows.find(OWNER))
     with pytest.raises(OAuthError, match="cancelled"):
         flows.wait(flow, Deadline(20))
 

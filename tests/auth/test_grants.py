@@ -258,7 +258,7 @@ def test_a_token_that_lasts_seconds_only_is_not_replaced_at_each_request(authori
 
 
 def test_a_token_that_is_over_at_once_serves_the_request_that_it_was_had_for(authority, clock):
-    authority.lifetime = 0
+    authority.say("/token", lambda: clock.advance(3600), times=9)
     with Client(authority.url, auth=robot(clock=clock)) as client:
         add(client)
         add(client)
@@ -298,6 +298,14 @@ def test_a_server_that_turns_every_token_down_does_not_make_us_ask_for_ever(auth
         authority.turns_down = False
         assert add(client) == SUM
         assert authority.tokens() == 3
+
+
+def test_a_token_that_was_taken_and_then_ended_is_replaced_however_new_it_is(authority, clock):
+    with Client(authority.url, auth=robot(clock=clock)) as client:
+        for number in range(1, 4):
+            add(client)
+            assert authority.tokens() == number
+            authority.end_access_tokens()
 
 
 def test_the_same_token_once_more_is_not_tried_once_more(authority, clock):

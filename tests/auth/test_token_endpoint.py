@@ -254,8 +254,6 @@ def test_what_was_asked_for_is_granted_if_the_answer_does_not_say():
         (3600, 3600),
         (3600.5, 3600.5),
         ("3600", 3600),
-        (0, 0),
-        (-5, 0),
         (10**400, 365 * 24 * 3600),
         (math.inf, 365 * 24 * 3600),
         ("9" * 300, 365 * 24 * 3600),
@@ -265,7 +263,9 @@ def test_how_long_a_token_lasts_is_a_number_of_seconds_or_digits(said, seconds):
     assert saying(expires_in=said).expires_at == FakeClock().time() + seconds
 
 
-@pytest.mark.parametrize("said", [None, "", "soon", "-5", "३", True, [3600], {}, math.nan])
+@pytest.mark.parametrize(
+    "said", [None, "", "soon", 0, -5, "0", "-5", "३", True, [3600], {}, math.nan]
+)
 def test_what_is_no_number_of_seconds_says_nothing(said):
     assert saying(expires_in=said).expires_at is None
 

@@ -24,7 +24,7 @@ def resolve(url=URL, *, headers=None, auth=None, **settings):
 
 def test_by_default_everything_is_verified_and_nothing_is_between():
     settings = HttpSettings.resolve(URL)
-    assert settings.key == (True, None, None)
+    assert settings.key == (True, None, None, "anywhere")
     assert settings.auth is None
 
 

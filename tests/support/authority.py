@@ -162,6 +162,11 @@ class Authority:
             for given in self._given.values():
                 given.revoked = True
 
+    def end_codes(self) -> None:
+        """Have every code given out so far be over."""
+        with self._lock:
+            self._codes.clear()
+
     def forget_clients(self) -> None:
         """Forget who has registered."""
         with self._lock:
@@ -250,6 +255,8 @@ class Authority:
         self.asked.append(("authorize", sent))
         self.secrets.append(sent["state"])
         assert sent["response_type"] == "code"
+        assert len(sent["state"]) >= 43, "256 bits in base64"
+        assert len(sent["code_challenge"]) == 43, "SHA-256 in base64"
         assert sent["code_challenge_method"] == "S256"
         client = self.clients.get(sent["client_id"])
         if client is None and not sent["client_id"].startswith("http"):
@@ -334,8 +341,10 @@ class Authority:
         with self._lock:
             if kind == "authorization_code":
                 given = self._redeemed_code(client_id, fields)
+                _check_resource(given, fields)
             elif kind == "refresh_token":
                 given = self._redeemed_refresh(client_id, fields["refresh_token"])
+                _check_resource(given, fields)
             elif kind in ("client_credentials", JWT_BEARER):
                 given = Given(client_id, fields.get("scope", ""), fields.get("resource"))
             else:
@@ -411,6 +420,12 @@ def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
     while not true():
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.005)
+
+
+def _check_resource(given: Given, fields: Mapping[str, str]) -> None:
+    """Insist on the resource that the user agreed to. (RFC 8707)"""
+    if fields.get("resource") != given.resource:
+        raise Refusal("invalid_target")
 
 
 def _laid_over(said: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
