@@ -196,8 +196,8 @@ def test_the_id_token_of_the_moment_is_what_is_exchanged(authority):
     clock = FakeClock()
     tokens = {"ada": authority.add_user("ada")}
     old = tokens["ada"]
-    manager = manager_of(authority, employee(authority), id_token_of=tokens.get, clock=clock)
-    with manager:
+    options = {"id_token_of": tokens.get, "clock": clock, "idle_timeout": 10_000}
+    with manager_of(authority, employee(authority), **options) as manager:
         add(manager, user="ada")
         tokens["ada"] = authority.add_user("ada")
         del authority.id_tokens[old]
