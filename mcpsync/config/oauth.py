@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -26,11 +27,15 @@ _METHODS = {
 
 
 def _is_https(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
-        raise ValueError("it is not an https:// URL")
+    """Take a URL; whether http leads to this machine is looked at where it is used."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if not host or not is_plain or parts.scheme not in ("https", "http") or "@" in parts.netloc:
+        raise ValueError("it is not an https:// URL, or there is something in it that has no place")
     return url
 
 
@@ -125,40 +130,55 @@ class OAuthConfig(BaseModel):
     def _check_sign_in(self) -> None:
         if bool(self.authorization_url) != bool(self.token_url):
             raise ValueError("'authorization_url' and 'token_url' are given together")
-        known = self.issuer is not None or self.token_url is not None
-        if self.client_secret is not None and not (self.client_id and known):
-            raise ValueError(
-                "'client_secret' needs 'client_id', and 'issuer' or 'authorization_url' and "
-                "'token_url': it is sent to nobody who was merely found"
-            )
         self._refuse("assertion", "assertion_file", *_OF_IDP)
+        self._check_secret("'issuer' or 'authorization_url' and 'token_url'")
+        self._check_key()
 
     def _check_machine(self) -> None:
-        grant = self.grant
-        if self.issuer is None and (self.token_url is None or grant == "enterprise_managed"):
-            wanted = "'issuer'" if grant == "enterprise_managed" else "'issuer' or 'token_url'"
-            raise ValueError(
-                f"{grant!r} needs {wanted}: what shows who we are is sent to nobody who was "
-                "merely found"
-            )
-        if grant == "workload_identity":
+        if self.grant == "workload_identity":
             if (self.assertion is None) == (self.assertion_file is None):
                 raise ValueError("'workload_identity' needs 'assertion' or 'assertion_file'")
-            return self._refuse("client_secret", "private_key", *_OF_IDP)
-        self._refuse("assertion", "assertion_file")
-        if self.client_secret is not None and self.private_key is not None:
-            raise ValueError("'client_secret' and 'private_key' do not go together")
-        if grant == "enterprise_managed":
-            if not (self.client_id and self.idp_token_url and self.idp_client_id):
+            self._refuse("client_secret", "private_key", *_OF_IDP)
+            if not self._is_known:
                 raise ValueError(
-                    "'enterprise_managed' needs 'client_id', 'idp_token_url' and 'idp_client_id'"
+                    "'workload_identity' needs 'issuer' or 'token_url': what shows who we are is "
+                    "sent to nobody who was merely found"
                 )
-            return None
-        if self.client_id is None or (self.client_secret or self.private_key) is None:
+            return
+        self._refuse("assertion", "assertion_file")
+        if self.grant == "enterprise_managed":
+            if not (self.issuer and self.client_id and self.idp_token_url and self.idp_client_id):
+                raise ValueError(
+                    "'enterprise_managed' needs 'issuer', 'client_id', 'idp_token_url' and "
+                    "'idp_client_id'"
+                )
+        else:
+            self._refuse(*_OF_IDP)
+            if self.client_id is None or bool(self.client_secret) == bool(self.private_key):
+                raise ValueError(
+                    "'client_credentials' needs 'client_id', and 'client_secret' or 'private_key'"
+                )
+        self._check_secret("'issuer' or 'token_url'")
+        self._check_key()
+
+    def _check_secret(self, known: str) -> None:
+        if self.client_secret is not None and not (self.client_id and self._is_known):
             raise ValueError(
-                "'client_credentials' needs 'client_id', and 'client_secret' or 'private_key'"
+                f"'client_secret' needs 'client_id', and {known}: it is sent to nobody who was "
+                "merely found"
             )
-        return self._refuse(*_OF_IDP)
+
+    def _check_key(self) -> None:
+        if self.private_key is not None and (self.client_id is None or self.client_secret):
+            raise ValueError("'private_key' needs 'client_id', and no 'client_secret' beside it")
+        by_key = self.token_endpoint_auth_method == "private_key_jwt"  # noqa: S105 - its name
+        if by_key and self.private_key is None:
+            raise ValueError("'private_key_jwt' needs 'private_key'")
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether it is said who issues tokens."""
+        return self.issuer is not None or self.token_url is not None
 
     def _refuse(self, *names: str) -> None:
         for name in names:
@@ -166,6 +186,21 @@ class OAuthConfig(BaseModel):
                 raise ValueError(f"{name!r} is not for {self.grant!r}")
 
     @property
+    def urls(self) -> Mapping[str, str]:
+        """The URLs of the authorization server that are given, by the name of their field."""
+        names = ("authorization_url", "token_url", "revocation_url")
+        found = {name: getattr(self, name) for name in names}
+        return {name: url for name, url in found.items() if url is not None}
+
+    @property
     def is_of_users(self) -> bool:
         """Whether the tokens are users' own, and not the application's."""
         return self.grant in ("authorization_code", "enterprise_managed")
+
+
+def for_whom_else(oauth: OAuthConfig) -> str | None:
+    """Return the field of a URL that says by itself for whom tokens are, if one does. [seed 3.2]"""
+    for name, url in oauth.urls.items():
+        if {"audience", "resource"} & parse_qs(urlsplit(url).query, keep_blank_values=True).keys():
+            return name
+    return None

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from .._runtime.clock import Clock
 from ..auth.ceremony import Ceremony, state_unknown
-from ..auth.clients import CLIENT_NAME, CimdDocument
+from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
 from ..auth.oauth import reach_beside
@@ -165,6 +165,7 @@ class SignIns:
                 "users have to sign in there, and it is not known where they come back to: "
                 "MCPManager(oauth_redirect_uri=)."
             )
+        check_redirect_uri(redirect_uri)
         reach: Reach = "public" if mine else reach_beside(url)
         return Ceremony(
             url,
