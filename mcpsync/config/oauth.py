@@ -121,6 +121,11 @@ class OAuthConfig(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
+        if self.private_key is not None and (self.client_id is None or self.client_secret):
+            raise ValueError("'private_key' needs 'client_id', and no 'client_secret' beside it")
+        by_key = self.token_endpoint_auth_method == "private_key_jwt"  # noqa: S105 - its name
+        if by_key and self.private_key is None:
+            raise ValueError("'private_key_jwt' needs 'private_key'")
         if self.grant == "authorization_code":
             self._check_sign_in()
         else:
@@ -130,65 +135,43 @@ class OAuthConfig(BaseModel):
     def _check_sign_in(self) -> None:
         if bool(self.authorization_url) != bool(self.token_url):
             raise ValueError("'authorization_url' and 'token_url' are given together")
+        known = self.issuer is not None or self.token_url is not None
+        if self.client_secret is not None and not (self.client_id and known):
+            raise ValueError(
+                "'client_secret' needs 'client_id', and 'issuer' or 'authorization_url' and "
+                "'token_url': it is sent to nobody who was merely found"
+            )
         self._refuse("assertion", "assertion_file", *_OF_IDP)
-        self._check_secret("'issuer' or 'authorization_url' and 'token_url'")
-        self._check_key()
 
     def _check_machine(self) -> None:
-        if self.grant == "workload_identity":
-            if (self.assertion is None) == (self.assertion_file is None):
-                raise ValueError("'workload_identity' needs 'assertion' or 'assertion_file'")
-            self._refuse("client_secret", "private_key", *_OF_IDP)
-            if not self._is_known:
-                raise ValueError(
-                    "'workload_identity' needs 'issuer' or 'token_url': what shows who we are is "
-                    "sent to nobody who was merely found"
-                )
-            return
-        self._refuse("assertion", "assertion_file")
-        if self.grant == "enterprise_managed":
-            if not (self.issuer and self.client_id and self.idp_token_url and self.idp_client_id):
-                raise ValueError(
-                    "'enterprise_managed' needs 'issuer', 'client_id', 'idp_token_url' and "
-                    "'idp_client_id'"
-                )
-        else:
-            self._refuse(*_OF_IDP)
-            if self.client_id is None or bool(self.client_secret) == bool(self.private_key):
-                raise ValueError(
-                    "'client_credentials' needs 'client_id', and 'client_secret' or 'private_key'"
-                )
-        self._check_secret("'issuer' or 'token_url'")
-        self._check_key()
-
-    def _check_secret(self, known: str) -> None:
-        if self.client_secret is not None and not (self.client_id and self._is_known):
+        grant = self.grant
+        if self.issuer is None and (self.token_url is None or grant == "enterprise_managed"):
+            wanted = "'issuer'" if grant == "enterprise_managed" else "'issuer' or 'token_url'"
             raise ValueError(
-                f"'client_secret' needs 'client_id', and {known}: it is sent to nobody who was "
+                f"{grant!r} needs {wanted}: what shows who we are is sent to nobody who was "
                 "merely found"
             )
-
-    def _check_key(self) -> None:
-        if self.private_key is not None and (self.client_id is None or self.client_secret):
-            raise ValueError("'private_key' needs 'client_id', and no 'client_secret' beside it")
-        by_key = self.token_endpoint_auth_method == "private_key_jwt"  # noqa: S105 - its name
-        if by_key and self.private_key is None:
-            raise ValueError("'private_key_jwt' needs 'private_key'")
-
-    @property
-    def _is_known(self) -> bool:
-        """Whether it is said who issues tokens."""
-        return self.issuer is not None or self.token_url is not None
-
-    def _refuse(self, *names: str) -> None:
-        for name in names:
-            if getattr(self, name) is not None:
-                raise ValueError(f"{name!r} is not for {self.grant!r}")
+        if grant == "workload_identity":
+            if (self.assertion is None) == (self.assertion_file is None):
+                raise ValueError("'workload_identity' needs 'assertion' or 'assertion_file'")
+            return self._refuse("client_secret", "private_key", *_OF_IDP)
+        self._refuse("assertion", "assertion_file")
+        if grant == "enterprise_managed":
+            if not (self.client_id and self.idp_token_url and self.idp_client_id):
+                raise ValueError(
+                    "'enterprise_managed' needs 'client_id', 'idp_token_url' and 'idp_client_id'"
+                )
+            return None
+        if self.client_id is None or (self.client_secret or self.private_key) is None:
+            raise ValueError(
+                "'client_credentials' needs 'client_id', and 'client_secret' or 'private_key'"
+            )
+        return self._refuse(*_OF_IDP)
 
     @property
     def urls(self) -> Mapping[str, str]:
-        """The URLs of the authorization server that are given, by the name of their field."""
-        names = ("authorization_url", "token_url", "revocation_url")
+        """The URLs of authorization servers that are given, by the name of their field."""
+        names = ("authorization_url", "token_url", "revocation_url", "idp_token_url")
         found = {name: getattr(self, name) for name in names}
         return {name: url for name, url in found.items() if url is not None}
 
@@ -196,6 +179,11 @@ class OAuthConfig(BaseModel):
     def is_of_users(self) -> bool:
         """Whether the tokens are users' own, and not the application's."""
         return self.grant in ("authorization_code", "enterprise_managed")
+
+    def _refuse(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name!r} is not for {self.grant!r}")
 
 
 def for_whom_else(oauth: OAuthConfig) -> str | None:

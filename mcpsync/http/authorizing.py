@@ -11,10 +11,11 @@ from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
 from ..errors import (
     AuthorizationRequired,
+    ConnectionLost,
     HTTPStatusError,
     MCPSyncError,
-    MessageInvalid,
     OAuthError,
+    ProtocolError,
     RequestTimeout,
 )
 
@@ -46,12 +47,15 @@ def about_credentials(error: MCPSyncError, occasion: Occasion) -> MCPSyncError:
     do not, says nothing about the server: nobody is to take it for the server's own answer.
     """
     error.maybe_executed = False
-    if isinstance(error, MessageInvalid | HTTPStatusError):
-        return OAuthError(error.message, error="bad_answer", retryable=error.retryable)
+    if isinstance(error, HTTPStatusError | ProtocolError):
+        word = f"http_{error.status}" if isinstance(error, HTTPStatusError) else "bad_answer"
+        return OAuthError(error.message, error=word, retryable=error.retryable)
     if isinstance(error, RequestTimeout) and not occasion.deadline.expired:
         return OAuthError(
             "who issues tokens did not answer in time.", error="no_answer", retryable=True
         )
+    if isinstance(error, ConnectionLost):
+        error.stale = False  # of that request; the call's own must not be sent again for it
     return error
 
 

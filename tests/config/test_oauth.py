@@ -67,9 +67,16 @@ def test_nothing_has_to_be_said() -> None:
         {"skip_code_challenge_check": True},
         {"headers": {"X-Tenant": "s3cret"}},
         {**MACHINE, "client_secret": "s3cret", "issuer": LOGIN},
-        {**MACHINE, "private_key": KEY, "signing_algorithm": "ES256"},
+        {**MACHINE, "private_key": KEY, "signing_algorithm": "ES256", "issuer": LOGIN},
         {"grant": "workload_identity", "assertion": "s3cret", "issuer": LOGIN},
-        {"grant": "workload_identity", "assertion": "s3cret", "client_id": "me", "issuer": LOGIN},
+        {"grant": "workload_identity", "assertion_file": "/run/token", "issuer": LOGIN},
+        {**MACHINE, "client_secret": "s3cret", "token_url": URLS["token_url"]},
+        {
+            "grant": "workload_identity",
+            "assertion": "s3cret",
+            "client_id": "me",
+            "token_url": URLS["token_url"],
+        },
     ],
     ids=lambda fields: " ".join(fields),
 )
@@ -173,13 +180,18 @@ def test_what_is_no_url_is_named_and_not_shown(name: str, url: str) -> None:
         ({"token_endpoint_auth_method": "private_key_jwt"}, "needs 'private_key'"),
         (
             {"grant": "client_credentials", "private_key": KEY},
-            "'client_credentials' needs 'client_id'",
+            "'private_key' needs 'client_id'",
         ),
-        (MACHINE, "'client_credentials' needs 'client_id', and 'client_secret' or"),
-        ({**MACHINE, **CLIENT, "private_key": KEY}, "'client_secret' or 'private_key'"),
-        ({"grant": "workload_identity"}, "'workload_identity' needs 'assertion'"),
+        (MACHINE, "'client_credentials' needs 'issuer' or 'token_url'"),
+        ({**MACHINE, "issuer": LOGIN}, "'client_credentials' needs 'client_id', and 'client_secr"),
+        ({**MACHINE, **CLIENT, "private_key": KEY}, "no 'client_secret' beside it"),
+        ({"grant": "workload_identity"}, "'workload_identity' needs 'issuer' or 'token_url'"),
+        ({"grant": "workload_identity", "issuer": LOGIN}, "needs 'assertion' or 'assertion_file'"),
         ({"assertion": "s3cret"}, "'assertion' is not for 'authorization_code'"),
-        ({**MACHINE, "private_key": KEY, "assertion": "s3cret"}, "'assertion' is not for"),
+        (
+            {**MACHINE, "private_key": KEY, "issuer": LOGIN, "assertion": "s3cret"},
+            "'assertion' is not for 'client_credentials'",
+        ),
     ],
 )
 def test_what_does_not_belong_together_is_one_sentence(fields: dict[str, Any], says: str) -> None:
