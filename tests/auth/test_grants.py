@@ -212,6 +212,19 @@ def test_where_nobody_says_who_issues_tokens_no_secret_is_sent(authority):
     assert authority.tokens() == 0
 
 
+def test_a_server_of_2025_03_26_is_its_own_authorization_server(authority):
+    """Requirement A24; what it is called there is the URL that it was asked at."""
+    here = authority.url.removesuffix("/mcp")
+    authority.say("/mcp", Page(401))
+    for path in (f"{RESOURCE}/mcp", RESOURCE):
+        authority.say(path, Page(404))
+    authority.say(
+        SERVER, Page.json({"issuer": here, "token_endpoint": f"{authority.issuer}/token"})
+    )
+    assert used(authority, robot()) == SUM
+    assert asked(authority) == [{"grant_type": "client_credentials", "resource": authority.url}]
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
