@@ -1,6 +1,7 @@
 """Servers whose tokens nobody signs in for, as a manager is told of them by configuration."""
 
 import logging
+import threading
 import traceback
 
 import pytest
@@ -8,6 +9,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mcpsync import MCPManager
+from mcpsync.auth import ClientCredentialsGrant
+from mcpsync.config import parse_server
+from mcpsync.connections import Key
+from mcpsync.connections.machines import Machines
 from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
@@ -26,6 +31,7 @@ PEM = KEY.private_bytes(
     serialization.NoEncryption(),
 ).decode()
 SUM = {"sum": 3}
+URL = "https://mcp.example/mcp"
 
 
 @pytest.fixture
@@ -93,6 +99,24 @@ def test_users_who_are_the_first_at_the_same_time_share_one_as_well(authority):
         gate.open()
         assert [outcome(call) for call in calls] == [SUM] * 8
     assert authority.tokens() == 1
+
+
+def test_what_gets_tokens_is_made_once_however_many_threads_come_first(monkeypatch):
+    """Each of them sees that there is none, and has made one, before any of them can keep it."""
+    said = {"grant": "client_credentials", "client_id": "a", "client_secret": "b"}
+    config = parse_server("crm", {"url": URL, "oauth": {**said, "issuer": "https://as.example"}})
+    together = threading.Barrier(4)
+    true = ClientCredentialsGrant.authorizer_for
+
+    def all_at_once(*args, **options):
+        together.wait(10)
+        return true(*args, **options)
+
+    monkeypatch.setattr(ClientCredentialsGrant, "authorizer_for", all_at_once)
+    machines = Machines(FakeClock())
+    key = Key("ada", "crm")
+    made = [start(machines.authorizer_for, key, config, config.oauth) for _ in range(4)]
+    assert len({id(outcome(each)) for each in made}) == 1
 
 
 def test_what_the_configuration_says_is_what_is_asked(authority):
