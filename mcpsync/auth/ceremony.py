@@ -13,7 +13,7 @@ from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock, SystemClock
 from .._runtime.deadline import Deadline
 from ..errors import MCPSyncError, OAuthError, StoreError
-from ..http import Fetcher
+from ..http import Fetched, Fetcher
 from ..stores import Store
 from .challenge import Demand
 from .clients import ClientCredentials
@@ -33,8 +33,8 @@ from .metadata import ServerMetadata, covers
 from .options import OAuthOptions
 from .registering import Registrar
 from .scopes import OFFLINE, Scopes, scopes_to_ask_for
-from .token_endpoint import TokenEndpoint
-from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage
+from .token_endpoint import TokenEndpoint, refused
+from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage, is_for
 
 logger = logging.getLogger(__name__)
 
@@ -259,8 +259,11 @@ class Ceremony:
     def _forget_what_was_elsewhere(self, owner: str) -> None:
         """Forget a sign-in at another server, which had the same name before."""
         there = self.flows.find_readable(owner)
-        if there is not None and there.facts.get("server_url") != self.server_url:
-            self.flows.forget(owner)
+        if there is None or is_for(
+            self.server_url, there.facts.get("server_url"), there.facts.get("audience")
+        ):
+            return
+        self.flows.forget(owner)
 
     def _redeemed(
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
@@ -330,7 +333,8 @@ class Ceremony:
         What is kept here is gone in every case, whatever the authorization server says. (RFC 7009)
 
         Returns:
-            Whether that server has revoked them, too.
+            Whether that server has revoked them, too. One that cannot revoke an access token, since
+            its signature alone makes it good, has done so with the refresh token.
 
         Raises:
             StoreError: They could not be forgotten.
@@ -375,8 +379,14 @@ class Ceremony:
                 logger.warning("a token was not revoked at its server: %s", error)
                 done = False
             else:
-                done = done and answer.status == 200
+                done = done and (answer.status == 200 or _cannot_be(answer, grant, hint))
         return done
+
+
+def _cannot_be(answer: Fetched, grant: Grant, hint: str) -> bool:
+    """Whether a token cannot be revoked, but nothing can follow it: a JWT, most often."""
+    ended = hint == "access_token" and grant.tokens.refresh_token is not None
+    return ended and refused(answer).error == "unsupported_token_type"
 
 
 def state_unknown() -> OAuthError:

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from .._runtime.cancel import Cancellation, Watch
 from .._runtime.clock import Clock
+from .._runtime.fork import after_fork_in_child
 from ..auth.ceremony import Ceremony, state_unknown
 from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
-from ..auth.oauth import reach_beside
+from ..auth.oauth import fetcher_beside
 from ..auth.options import OAuthOptions
 from ..auth.signing_in import SignIn
-from ..auth.tokens import TokenStorage
+from ..auth.tokens import TokenStorage, is_for
 from ..client.core import MOST_SIGN_INS
 from ..config import HttpServerConfig, ServerConfig
 from ..config.oauth import OAuthConfig
 from ..config.predicates import is_oauth_server, is_user_sourced
-from ..errors import AuthorizationRequired, ConfigurationError, RefusedError, StoreError
+from ..errors import (
+    AuthorizationRequired,
+    ConfigurationError,
+    ConnectionClosed,
+    RefusedError,
+    RequestCancelled,
+    StoreError,
+)
 from ..http import Authorizer, Fetcher
 from ..http.settings import Session
-from ..security.addresses import Reach
 from ..stores import Store
 from ..transports.base import CallScope
 from .connection import Key
@@ -108,6 +116,8 @@ class SignIns:
         self.flows = FlowStateManager(store, clock)
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
         self._machines = Machines(clock, session, id_token_of)
+        self._closing = Cancellation()
+        after_fork_in_child(self._forget)
 
     def signs_in(self, config: ServerConfig) -> bool:
         """Whether users can sign in, or the application can, at a server configured like this."""
@@ -166,29 +176,34 @@ class SignIns:
                 "MCPManager(oauth_redirect_uri=)."
             )
         check_redirect_uri(redirect_uri)
-        reach: Reach = "public" if mine else reach_beside(url)
+        options = OAuthOptions(
+            redirect_uri,
+            client_id=said.client_id,
+            client_secret=said.client_secret,
+            client_key=key_of(said),
+            issuer=said.issuer,
+            authorization_url=said.authorization_url,
+            token_url=said.token_url,
+            revocation_url=said.revocation_url,
+            token_endpoint_auth_method=said.token_endpoint_auth_method,
+            scopes=said.scope,
+            client_name=self._client_name,
+            document=self._document,
+            dpop=said.dpop,
+            send_resource=said.send_resource_parameter,
+            require_pkce=not said.skip_code_challenge_check,
+            headers=said.headers,
+        )
+        fetcher = (
+            Fetcher(session=self._session, headers=said.headers)  # nothing of it is trusted
+            if mine
+            else fetcher_beside(url, self._session, said.headers, said=options.said_urls)
+        )
         return Ceremony(
             url,
-            OAuthOptions(
-                redirect_uri,
-                client_id=said.client_id,
-                client_secret=said.client_secret,
-                client_key=key_of(said),
-                issuer=said.issuer,
-                authorization_url=said.authorization_url,
-                token_url=said.token_url,
-                revocation_url=said.revocation_url,
-                token_endpoint_auth_method=said.token_endpoint_auth_method,
-                scopes=said.scope,
-                client_name=self._client_name,
-                document=self._document,
-                dpop=said.dpop,
-                send_resource=said.send_resource_parameter,
-                require_pkce=not said.skip_code_challenge_check,
-                headers=said.headers,
-            ),
+            options,
             store=self._store,
-            fetcher=Fetcher(session=self._session, reach=reach, headers=said.headers),
+            fetcher=fetcher,
             clock=self._clock,
             storage=self.storage,
         )
@@ -204,6 +219,7 @@ class SignIns:
         Raises:
             OAuthError: It failed, or was cancelled.
             RequestTimeout, RequestCancelled: It took too long for the caller.
+            ConnectionClosed: The manager was closed.
         """
         url, flow_id = required.authorization_url, required.flow_id
         if who.oauth_start is None or url is None or flow_id is None:
@@ -213,11 +229,37 @@ class SignIns:
             return False
         try:
             who.oauth_start(url)
-            self.flows.wait_for_url(flow_id, url, scope.deadline, scope.cancel)
+            self._wait(flow_id, url, scope)
         finally:
             if who.oauth_end is not None:
                 who.oauth_end()
         return True
+
+    def _wait(self, flow_id: str, url: str, scope: CallScope) -> None:
+        """Wait until the sign-in is completed, it is called off, or the manager is closed."""
+        stop, closing = Cancellation(), self._closing
+        watches = [
+            Watch(cancel, lambda error: stop.cancel(error.reason))
+            for cancel in (scope.cancel, closing)
+        ]
+        try:
+            self.flows.wait_for_url(flow_id, url, scope.deadline, stop)
+        except RequestCancelled:
+            if closing.cancelled and (scope.cancel is None or not scope.cancel.cancelled):
+                raise ConnectionClosed("the manager is closed.") from None
+            raise
+        finally:
+            for watch in watches:
+                watch.end()
+
+    def close(self) -> None:
+        """Wake those who wait for a user; sign-ins under way can be completed all the same."""
+        self._closing.cancel("closed")
+
+    def _forget(self) -> None:
+        was_closed, self._closing = self._closing.cancelled, Cancellation()
+        if was_closed:
+            self._closing.cancel("closed")
 
     def go_on(
         self,
@@ -269,7 +311,7 @@ class SignIns:
             MCPSyncError: The tokens could not be had.
         """
         facts = flow.facts
-        if not self.are_for(config) or not _leads_to(config, facts["server_url"]):
+        if not self.are_for(config) or not _leads_to(config, facts):
             self.flows.fail(flow, "server_changed")
             raise RefusedError("the server was configured anew meanwhile; sign in again.")
         assert isinstance(config, HttpServerConfig)
@@ -301,9 +343,11 @@ class SignIns:
             return AuthorizationStatus(self._machines.may_act(key, said))
         owner = owner_of(key)
         grant, flow = self.storage.find(owner), self.flows.find(owner)
-        if grant is not None and not _leads_to(config, grant.server_url):
+        if grant is not None and not _leads_to(
+            config, {"server_url": grant.server_url, "audience": grant.resource}
+        ):
             grant = None
-        if flow is not None and not _leads_to(config, flow.facts.get("server_url")):
+        if flow is not None and not _leads_to(config, flow.facts):
             flow = None
         good = grant is not None and (
             grant.tokens.refresh_token is not None or grant.is_good(self._clock.time())
@@ -341,11 +385,11 @@ class SignIns:
         return (grant.server_url if grant is not None else None) or _SOMEWHERE
 
 
-def _leads_to(config: ServerConfig | None, server_url: str | None) -> bool:
+def _leads_to(config: ServerConfig | None, facts: Mapping[str, Any]) -> bool:
     """Whether a server is, or for some user may be, where somebody has signed in."""
-    if not isinstance(config, HttpServerConfig) or server_url is None:
+    if not isinstance(config, HttpServerConfig) or "{{" in config.url:
         return True
-    return "{{" in config.url or config.url == server_url
+    return is_for(config.url, facts.get("server_url"), facts.get("audience"))
 
 
 def owner_of(key: Key) -> str:

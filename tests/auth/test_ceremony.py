@@ -31,7 +31,7 @@ from mcpsync.http import Fetcher
 from mcpsync.testing import FakeClock, Page
 from support.authority import Authority
 from support.browser import CALLBACK, query, returned
-from support.stores import FailingStore
+from support.failing_store import FailingStore
 from support.threads import Gate, outcome, start, wait_until
 
 OWNER = "ada:crm"

@@ -23,7 +23,7 @@ from mcpsync.errors import (
 from mcpsync.testing import FakeClock, Page
 from support.authority import Authority
 from support.browser import CALLBACK, Browser, query
-from support.stores import FailingStore
+from support.failing_store import FailingStore
 from support.threads import Gate, outcome, start
 
 SUM = {"a": 1, "b": 2}

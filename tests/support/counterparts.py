@@ -37,6 +37,7 @@ TS2 = (
     "express@5.3.0",
     "zod@4.6.7",
 )
+OIDC = ("oidc-provider", "9.13.3")
 
 PYTHONS = {"sdk1": SDK1, "sdk2": SDK2, "fastmcp": FASTMCP}
 
@@ -307,6 +308,12 @@ def _command(family: str) -> list[str]:
     if family in PYTHONS:
         interpreter = provision.python_environment(family, *PYTHONS[family])
         return [str(interpreter), str(SERVERS / f"{family}_server.py")]
+    if family == "protected":
+        interpreter = provision.python_environment("sdk2", *SDK2)
+        return [str(interpreter), str(SERVERS / "sdk2_protected.py")]
+    if family == "oidc":
+        modules = provision.npm_package(*OIDC).parents[1]
+        return [provision.node(at_least=22), str(SERVERS / "oidc_provider.mjs"), str(modules)]
     if family in ("programs", "uwsgi"):  # these run the library, so with the Python that is tested
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         wanted = PROGRAMS if family == "programs" else UWSGI
