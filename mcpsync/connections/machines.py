@@ -9,7 +9,7 @@ from typing import TypeAlias
 from .._runtime.clock import Clock
 from ..auth.grants import ClientCredentialsGrant, EnterpriseManaged, WorkloadIdentity
 from ..auth.machines import GrantOptions, MachineGrant
-from ..auth.token_endpoint import ClientKey
+from ..auth.options import configured_key
 from ..config import HttpServerConfig, ServerConfig
 from ..config.oauth import OAuthConfig
 from ..config.predicates import is_user_sourced
@@ -55,7 +55,7 @@ class Machines:
             return grant.authorizer_for(config.url, self._session, reach=reach)
         known = self._shared.get(key.server_name)
         if known is None or known[0] != config:
-            grant = _grant(said, self._clock)
+            grant = machine_grant(said, self._clock)
             made = config, grant.authorizer_for(config.url, self._session, reach=reach)
             # Of several threads that are the first, all take what one of them has made.
             known = self._shared.setdefault(key.server_name, made)
@@ -86,20 +86,20 @@ class Machines:
             idp_client_secret=said.idp_client_secret,
             client_id=said.client_id or "",
             client_secret=said.client_secret,
-            client_key=key_of(said),
+            client_key=configured_key(said),
             token_endpoint_auth_method=said.token_endpoint_auth_method,
             **_common(said, self._clock),
         )
 
 
-def key_of(said: OAuthConfig) -> ClientKey | None:
-    """Return the key of a client, if it has one."""
-    if said.private_key is None:
-        return None
-    return ClientKey(said.private_key, said.signing_algorithm)
+def machine_grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
+    """Return how the application gets tokens for itself.
 
-
-def _grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
+    Raises:
+        ConfigurationError: It acts there for users, and for nobody else.
+    """
+    if said.grant == "enterprise_managed":
+        raise ConfigurationError("the application acts there for a user, and none is given.")
     common = _common(said, clock)
     if said.grant == "workload_identity":
         file = said.assertion_file
@@ -109,7 +109,7 @@ def _grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
     return ClientCredentialsGrant(
         said.client_id or "",
         said.client_secret,
-        client_key=key_of(said),
+        client_key=configured_key(said),
         token_endpoint_auth_method=said.token_endpoint_auth_method,
         **common,
     )

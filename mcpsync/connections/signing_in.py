@@ -15,7 +15,7 @@ from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
 from ..auth.oauth import fetcher_beside
-from ..auth.options import OAuthOptions
+from ..auth.options import OAuthOptions, configured
 from ..auth.signing_in import SignIn
 from ..auth.tokens import TokenStorage, is_for
 from ..client.core import MOST_SIGN_INS
@@ -35,7 +35,7 @@ from ..http.settings import Session
 from ..stores import Store
 from ..transports.base import CallScope
 from .connection import Key
-from .machines import IdTokenOf, Machines, key_of
+from .machines import IdTokenOf, Machines
 
 T = TypeVar("T")
 
@@ -176,24 +176,10 @@ class SignIns:
                 "MCPManager(oauth_redirect_uri=)."
             )
         check_redirect_uri(redirect_uri)
-        options = OAuthOptions(
-            redirect_uri,
-            client_id=said.client_id,
-            client_secret=said.client_secret,
-            client_key=key_of(said),
-            issuer=said.issuer,
-            authorization_url=said.authorization_url,
-            token_url=said.token_url,
-            revocation_url=said.revocation_url,
-            token_endpoint_auth_method=said.token_endpoint_auth_method,
-            scopes=said.scope,
-            client_name=self._client_name,
-            document=self._document,
-            dpop=said.dpop,
-            send_resource=said.send_resource_parameter,
-            require_pkce=not said.skip_code_challenge_check,
-            headers=said.headers,
-        )
+        keywords = configured(said)
+        keywords["client_name"] = self._client_name
+        keywords["document"] = self._document
+        options = OAuthOptions(redirect_uri, **keywords)
         fetcher = (
             Fetcher(session=self._session, headers=said.headers)  # nothing of it is trusted
             if mine
