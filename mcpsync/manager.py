@@ -86,6 +86,8 @@ class MCPManager(Calling, Authorizing):
             signed in at a server; it calls :meth:`complete_authorization`.
         client_metadata: The client id metadata document that the application serves, if it does.
         client_name: What users are shown when they sign in.
+        id_token_of: Returns the ID token of a user, by his id, or None; for servers whose grant is
+            ``enterprise_managed``. Called whenever one is needed, on the thread of the call.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
         client_options: As :class:`~mcpsync.Client` has them; see :class:`ClientOptions`.
 
@@ -112,6 +114,7 @@ class MCPManager(Calling, Authorizing):
         oauth_redirect_uri: str | None = None,
         client_metadata: CimdDocument | None = None,
         client_name: str = CLIENT_NAME,
+        id_token_of: Callable[[str], str | None] | None = None,
         clock: Clock | None = None,
         **client_options: Unpack[ClientOptions],
     ) -> None:
@@ -134,6 +137,7 @@ class MCPManager(Calling, Authorizing):
             redirect_uri=oauth_redirect_uri,
             document=client_metadata,
             client_name=client_name,
+            id_token_of=id_token_of,
         )
         self._factory = ConnectionFactory(
             clock=clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict, Unpack
 
 from .._runtime.cancel import Cancellation
@@ -137,13 +138,15 @@ class MachineGrant:
         return f"{type(self).__name__}(…)"
 
 
-class _Held(NamedTuple):
+@dataclass(slots=True)
+class _Held:
     """A token, and since when: *since* and *good_until* in monotonic seconds."""
 
     tokens: Tokens
     since: float
     good_until: float | None
     replaced: bool  # one that the server had turned down
+    taken: bool = False  # by the server, at least once
 
 
 class MachineAuthorizer(Authorizer):
@@ -185,6 +188,12 @@ class MachineAuthorizer(Authorizer):
             proof = key.proof(request.method or "", request.url or "", tokens.access_token)
             request.headers.update(proof)
 
+    def accepted(self, request: PreparedRequest) -> None:
+        """Take note that the server took a token: it was not given in vain."""
+        held = self._held
+        if held is not None and not held.taken and held.tokens.access_token == _token_in(request):
+            held.taken = True
+
     def note(self, url: str, headers: Mapping[str, str]) -> None:
         """Keep the nonce of an answer, if there is one, for the next proof."""
         if self._key is not None:
@@ -204,7 +213,7 @@ class MachineAuthorizer(Authorizer):
         if status != 401:
             return False
         demand = demand_of(headers.get("www-authenticate"))
-        sent = str(request.headers.get("Authorization", "")).partition(" ")[2] or None
+        sent = _token_in(request)
         if sent is None:
             self._new(demand, occasion, None)
             return True
@@ -222,7 +231,7 @@ class MachineAuthorizer(Authorizer):
     def _is_hopeless(self, sent: str, occasion: Occasion) -> bool:
         """Whether the token that was turned down was had a moment ago, so that no other helps."""
         held = self._held
-        if held is None or held.tokens.access_token != sent:
+        if held is None or held.tokens.access_token != sent or held.taken:
             return False
         is_new = self._clock.monotonic() - held.since < DOUBTFUL
         return is_new and (held.replaced or occasion.attempt > 0)
@@ -234,7 +243,7 @@ class MachineAuthorizer(Authorizer):
                 return held  # somebody else was faster
             since = self._clock.monotonic()
             tokens = self._asked_for(demand, occasion)
-            lasts = None if tokens.expires_at is None else tokens.expires_at - self._clock.time()
+            lasts = tokens.lifetime
             until = None if lasts is None else since + lasts - min(SKEW, lasts / 4)
             self._demand = demand
             self._held = _Held(tokens, since, until, rejected is not None)
@@ -297,3 +306,7 @@ class MachineAuthorizer(Authorizer):
 
     def __repr__(self) -> str:
         return "MachineAuthorizer(…)"
+
+
+def _token_in(request: PreparedRequest) -> str | None:
+    return str(request.headers.get("Authorization", "")).partition(" ")[2] or None

@@ -14,7 +14,7 @@ from .ceremony import Ceremony
 from .challenge import Demand, demand_of
 from .dpop import DPoPKey
 from .scopes import Scopes
-from .token_endpoint import Tokens
+from .token_endpoint import NONCE_WANTED, Tokens
 from .tokens import SEEN_THROUGH, Grant, NoGrant
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 RECHECK: Final = 5.0  # seconds after which the store is asked again whether a grant is still there
 DOUBTFUL: Final = 60.0  # seconds in which a token that is turned down at once is not refreshed
-NONCE_WANTED: Final = "use_dpop_nonce"
 MOST_STEP_UPS: Final = 8  # times that scopes are asked for besides those of before (A15)
 MOST_BLIND_STEP_UPS: Final = 2  # the same where the server does not say which it wants
 
@@ -101,7 +100,7 @@ class SignIn(Authorizer):
             if demand.error != "insufficient_scope":
                 return False
             return self._reach_further(demand, challenge, sent, occasion)
-        if demand.error == NONCE_WANTED and occasion.attempt == 0:
+        if demand.error == NONCE_WANTED and self._is_stale(request):
             return True  # the nonce was noted
         token, when = self._doubtful
         if sent is not None and sent == token and self._clock.monotonic() - when < DOUBTFUL:
@@ -114,6 +113,11 @@ class SignIn(Authorizer):
         if sent is not None:  # otherwise it may be one that nobody has refreshed
             self._doubtful = grant.tokens.access_token, self._clock.monotonic()
         return True
+
+    def _is_stale(self, request: PreparedRequest) -> bool:
+        """Whether the proof of a request lacks the nonce that is known by now."""
+        key, proof = self._key, request.headers.get("DPoP")
+        return key is not None and key.is_stale(request.url or "", proof)
 
     def _current(self) -> Grant | None:
         grant, when = self._seen

@@ -20,7 +20,7 @@ from ..auth.scopes import Scopes
 from ..auth.signing_in import SignIn
 from ..auth.tokens import Grant
 from ..config import HttpServerConfig
-from ..connections.signing_in import machine_grant
+from ..connections.machines import machine_grant
 from ..errors import (
     AuthorizationRequired,
     ConfigurationError,

@@ -210,6 +210,16 @@ class HttpServerConfig(_ServerConfigBase):
             check_url(url)
         return url
 
+    @model_validator(mode="after")
+    def _takes_nothing_of_others(self) -> Self:
+        said = self.oauth
+        if said is not None and is_user_sourced(self):
+            if said.assertion_file is not None:
+                raise ValueError("a user's own server cannot have files of this machine read")
+            if said.grant == "enterprise_managed":
+                raise ValueError("a user's own server cannot have the ID tokens of users")
+        return self
+
     @property
     def target(self) -> str:
         """The URL without user info or query, for people."""

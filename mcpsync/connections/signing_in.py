@@ -14,9 +14,8 @@ from ..auth.ceremony import Ceremony, state_unknown
 from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
-from ..auth.grants import ClientCredentialsGrant, MachineGrant, WorkloadIdentity
 from ..auth.oauth import fetcher_beside
-from ..auth.options import OAuthOptions, configured, configured_key
+from ..auth.options import OAuthOptions, configured
 from ..auth.signing_in import SignIn
 from ..auth.tokens import TokenStorage, is_for
 from ..client.core import MOST_SIGN_INS
@@ -36,6 +35,7 @@ from ..http.settings import Session
 from ..stores import Store
 from ..transports.base import CallScope
 from .connection import Key
+from .machines import IdTokenOf, Machines
 
 T = TypeVar("T")
 
@@ -92,6 +92,7 @@ class SignIns:
         redirect_uri: The page of the application that users come back to.
         document: The client id metadata document that the application serves.
         client_name: What users are shown.
+        id_token_of: Returns a user's ID token, by the user's id.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class SignIns:
         redirect_uri: str | None = None,
         document: CimdDocument | None = None,
         client_name: str = CLIENT_NAME,
+        id_token_of: IdTokenOf | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -113,7 +115,7 @@ class SignIns:
         self.storage = TokenStorage(store, clock)
         self.flows = FlowStateManager(store, clock)
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
-        self._machines: dict[str, tuple[ServerConfig, Authorizer]] = {}
+        self._machines = Machines(clock, session, id_token_of)
         self._closing = Cancellation()
         after_fork_in_child(self._forget)
 
@@ -143,7 +145,7 @@ class SignIns:
             return None
         said = config.oauth or _UNSAID
         if said.grant != "authorization_code":
-            return self._machine(key.server_name, config, said)
+            return self._machines.authorizer_for(key, config, said)
         if key.user_id is None:
             return None
         if not is_oauth_server(config):
@@ -155,14 +157,6 @@ class SignIns:
             owner_of(key),
             {"user_id": key.user_id, "server_name": key.server_name, "server_url": config.url},
         )
-
-    def _machine(self, name: str, config: HttpServerConfig, said: OAuthConfig) -> Authorizer:
-        """Return what all connections to a server share: the application acts for itself."""
-        known = self._machines.get(name)
-        if known is None or known[0] != config:
-            made = machine_grant(said, self._clock).authorizer_for(config.url, self._session)
-            known = self._machines[name] = config, made
-        return known[1]
 
     def _ceremony(self, name: str, config: HttpServerConfig) -> Ceremony:
         known = self._known.get(name)
@@ -330,8 +324,9 @@ class SignIns:
         What was done at another server of that name, before it was configured anew, counts for
         nothing.
         """
-        if isinstance(config, HttpServerConfig) and config.oauth and not config.oauth.is_of_users:
-            return AuthorizationStatus(True)  # the application has tokens of its own
+        said = config.oauth if isinstance(config, HttpServerConfig) else None
+        if said is not None and said.grant != "authorization_code":
+            return AuthorizationStatus(self._machines.may_act(key, said))
         owner = owner_of(key)
         grant, flow = self.storage.find(owner), self.flows.find(owner)
         if grant is not None and not _leads_to(
@@ -393,22 +388,3 @@ def returned(state: str, code: str | None, iss: str | None, error: str | None) -
     if not isinstance(state, str) or not state:
         raise state_unknown()
     return Returned(state, code, iss, error)
-
-
-def machine_grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
-    """Return how the application gets tokens where no user signs in."""
-    common: dict[str, Any] = {
-        "scopes": said.scope,
-        "issuer": said.issuer,
-        "dpop": bool(said.dpop),
-        "clock": clock,
-    }
-    if said.grant == "workload_identity":
-        return WorkloadIdentity(said.assertion or "", said.client_id, **common)
-    return ClientCredentialsGrant(
-        said.client_id or "",
-        said.client_secret,
-        client_key=configured_key(said),
-        token_endpoint_auth_method=said.token_endpoint_auth_method,
-        **common,
-    )

@@ -9,7 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from mcpsync import Client
 from mcpsync._runtime.deadline import Deadline
+from mcpsync.auth import OAuth
 from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.dpop import MAX_NONCE, MOST_NONCES, DPoPKey
 from mcpsync.auth.metadata import ServerMetadata
@@ -17,6 +19,7 @@ from mcpsync.auth.token_endpoint import TokenEndpoint
 from mcpsync.errors import ConfigurationError, OAuthError
 from mcpsync.http import Fetcher
 from mcpsync.testing import FakeClock, Page
+from support.machines import MachineAuthority
 from support.token_server import TOKENS, TokenServer
 
 URL = "https://mcp.example/mcp"
@@ -270,3 +273,40 @@ def test_who_wants_a_nonce_and_gives_none_is_not_asked_again(key):
 def test_a_server_that_knows_no_such_tokens_gives_a_plain_one(key):
     with TokenServer() as server:
         assert ask(server, key).token_type == "Bearer"
+
+
+# -- of users -------------------------------------------------------------------------------------
+
+
+class Browser:
+    """A user who agrees to everything."""
+
+    def __init__(self, authority):
+        self.authority, self.came_to = authority, []
+
+    def go(self, url):
+        self.came_to.append(self.authority.approve(url))
+
+    def come_back(self):
+        return self.came_to[-1]
+
+
+@pytest.mark.parametrize("rotations", [0, 2])
+def test_a_user_whose_tokens_are_bound_is_not_asked_again_for_the_sake_of_a_nonce(rotations):
+    with MachineAuthority(era="modern") as authority:
+        authority.nonces = {"as": "a1", "mcp": "m1"}
+        user = Browser(authority)
+        auth = OAuth(
+            "http://127.0.0.1:9/callback",
+            redirect_handler=user.go,
+            callback_handler=user.come_back,
+            dpop=True,
+        )
+        with Client(authority.url, auth=auth) as client:
+            client.call_tool("add", {"a": 1, "b": 2})
+            authority.nonces["mcp"] = "m2"
+            authority.rotations = rotations
+            client.call_tool("add", {"a": 1, "b": 2})
+        assert authority.rotations == 0
+        assert authority.count("token", grant_type="refresh_token") == 0
+        assert len(user.came_to) == 1

@@ -212,6 +212,19 @@ def test_where_nobody_says_who_issues_tokens_no_secret_is_sent(authority):
     assert authority.tokens() == 0
 
 
+def test_a_server_of_2025_03_26_is_its_own_authorization_server(authority):
+    """Requirement A24; what it is called there is the URL that it was asked at."""
+    here = authority.url.removesuffix("/mcp")
+    authority.say("/mcp", Page(401))
+    for path in (f"{RESOURCE}/mcp", RESOURCE):
+        authority.say(path, Page(404))
+    authority.say(
+        SERVER, Page.json({"issuer": here, "token_endpoint": f"{authority.issuer}/token"})
+    )
+    assert used(authority, robot()) == SUM
+    assert asked(authority) == [{"grant_type": "client_credentials", "resource": authority.url}]
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
@@ -257,6 +270,14 @@ def test_a_token_that_lasts_seconds_only_is_not_replaced_at_each_request(authori
         assert authority.tokens() == 2
 
 
+def test_a_token_that_is_over_at_once_serves_the_request_that_it_was_had_for(authority, clock):
+    authority.say("/token", lambda: clock.advance(3600), times=9)
+    with Client(authority.url, auth=robot(clock=clock)) as client:
+        add(client)
+        add(client)
+    assert authority.tokens() == len(calls(authority)) - 1  # of which the first was turned down
+
+
 def test_a_token_of_which_nothing_is_said_is_used_until_it_is_turned_down(authority, clock):
     authority.lifetime = None
     with Client(authority.url, auth=robot(clock=clock)) as client:
@@ -290,6 +311,14 @@ def test_a_server_that_turns_every_token_down_does_not_make_us_ask_for_ever(auth
         authority.turns_down = False
         assert add(client) == SUM
         assert authority.tokens() == 3
+
+
+def test_a_token_that_was_taken_and_then_ended_is_replaced_however_new_it_is(authority, clock):
+    with Client(authority.url, auth=robot(clock=clock)) as client:
+        for number in range(1, 4):
+            add(client)
+            assert authority.tokens() == number
+            authority.end_access_tokens()
 
 
 def test_the_same_token_once_more_is_not_tried_once_more(authority, clock):

@@ -33,6 +33,7 @@ class MachineAuthority(Authority):
         nonces: The nonce that each server wants in proofs, ``as`` and ``mcp``.
         proofs: The claims of the proofs that came, with the server they came to.
         same_token: Given to everybody, instead of a new one.
+        rotations: How often the MCP server's nonce is outdated as soon as it is given.
         turns_down: Whether the MCP server turns every token down.
     """
 
@@ -47,6 +48,7 @@ class MachineAuthority(Authority):
         self.proofs: list[tuple[str, dict[str, Any]]] = []
         self.same_token: str | None = None
         self.turns_down = False
+        self.rotations = 0
         self._jags: dict[str, dict[str, str]] = {}
         self._keys: dict[str, str] = {}  # of tokens that are bound
 
@@ -69,9 +71,12 @@ class MachineAuthority(Authority):
         try:
             key = self._proven(request, "mcp", self.url, token)
         except Refusal as no:
-            return self._with_nonce(
-                Page(401, headers=(("WWW-Authenticate", f'DPoP error="{no.error}"'),)), "mcp"
-            )
+            why = (("WWW-Authenticate", f'DPoP error="{no.error}"'),)
+            page = self._with_nonce(Page(401, headers=why), "mcp")
+            if self.rotations:
+                self.rotations -= 1
+                self.nonces["mcp"] = f"{self.nonces['mcp']}+"
+            return page
         good = "Bearer " + token if key == self._keys[token] else ""
         return super()._before_mcp(replace(request, headers={"authorization": good}))
 
