@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -18,7 +19,7 @@ from .metadata import ServerMetadata, check_endpoint
 
 S256: Final = "S256"
 STATE_BYTES: Final = 32
-_PRINTABLE: Final = frozenset(chr(code) for code in range(0x20, 0x7F)) - {'"', "\\"}
+_CODE: Final = re.compile(r"[a-z]+(?:[_-][a-z]+)*")
 MAX_ERROR: Final = 64  # characters of an error code that are believed to be one
 
 
@@ -176,7 +177,10 @@ def code_of(returned: Returned) -> str:
 
 
 def known_error(text: object) -> str:
-    """Return an error code as it may be shown: short, without anything but a code's characters."""
-    if not isinstance(text, str) or not 0 < len(text) <= MAX_ERROR or "<" in text:
-        return "unknown_error"
-    return text if set(text) <= _PRINTABLE else "unknown_error"
+    """Return an error code as it may be shown: words, and nothing that a secret could be part of.
+
+    Registered codes are lower case, with underscores. Whatever else stands there may be markup, or
+    the very token that was sent.
+    """
+    is_one = isinstance(text, str) and len(text) <= MAX_ERROR and _CODE.fullmatch(text) is not None
+    return str(text) if is_one else "unknown_error"

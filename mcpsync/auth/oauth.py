@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
 from urllib.parse import parse_qs, urlsplit
 
@@ -92,8 +92,8 @@ class OAuth:
             url,
             self._options,
             store=self._store,
-            fetcher=Fetcher(
-                session=session, reach=reach_beside(url), headers=self._options.headers
+            fetcher=fetcher_beside(
+                url, session, self._options.headers, said=self._options.said_urls
             ),
             clock=self._clock,
         )
@@ -217,6 +217,25 @@ def returned_in(answer: Answer) -> Returned:
 def reach_beside(url: str) -> Reach:
     """Return where those may be whom the server at *url* names: on this machine if it is there."""
     return "loopback" if is_loopback(origin_of(url)[1]) else "public"
+
+
+def fetcher_beside(
+    url: str,
+    session: Session | None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    said: Iterable[str | None] = (),
+) -> Fetcher:
+    """Return what reaches those whom the server at *url* names.
+
+    Args:
+        url: The server, which the operator has configured.
+        session: Where proxies and TLS settings come from.
+        headers: Sent with every request.
+        said: Further URLs that are the operator's own words; None where he did not say.
+    """
+    trusted = [url, *(each for each in said if each is not None)]
+    return Fetcher(session=session, reach=reach_beside(url), headers=headers, trusted=trusted)
 
 
 def _server(url: str) -> str:

@@ -125,7 +125,7 @@ class Registrar:
         if client.source != "registered" or client.issuer is None:
             return False
         entry = self._store.get(self._key(client.issuer))
-        if entry is None or _client(entry.value) != client:
+        if entry is None or _client(entry.value) not in (client, None):
             return False
         return self._store.delete(self._key(client.issuer), entry.version)
 
@@ -134,6 +134,8 @@ class Registrar:
         if entry is None:
             return None
         client = _client(entry.value)
+        if client is None:
+            return None
         if client.expires_at is not None and client.expires_at - SKEW <= self._clock.time():
             return None
         return client
@@ -175,8 +177,12 @@ def _suffices(client: ClientCredentials, scopes: Sequence[str]) -> bool:
     return set(scopes) <= set(split(client.scope))
 
 
-def _client(value: bytes) -> ClientCredentials:
-    return ClientCredentials(**json.loads(value))
+def _client(value: bytes) -> ClientCredentials | None:
+    """Return what was kept; None if another version kept it in a way that we do not know."""
+    try:
+        return ClientCredentials(**json.loads(value))
+    except (ValueError, TypeError):
+        return None
 
 
 def _short(text: str) -> str:

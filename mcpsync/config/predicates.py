@@ -89,10 +89,9 @@ def has_custom_user_vars(config: ServerConfig) -> bool:
 def requires_user_scoped_connection(config: ServerConfig) -> bool:
     """Whether each user needs a connection of their own. [seed: requiresUserScopedConnection]
 
-    So it is with ``requires_oauth: true``, ``oauth`` that users sign in by, ``obo``,
-    ``custom_user_vars``, and placeholders for
-    what belongs to a user or a request, unless a user made the configuration: these are not
-    resolved for it.
+    So it is with ``requires_oauth: true``, ``oauth`` that is users' own, ``obo``,
+    ``custom_user_vars``, and placeholders for what belongs to a user or a request, unless a user
+    made the configuration: these are not resolved for it.
     """
     return facts_of(config).user_scope_reason is not None
 

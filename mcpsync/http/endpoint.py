@@ -30,12 +30,19 @@ from ..errors import (
 from ..security.addresses import is_loopback
 from ..security.redaction import safe_url
 from .adapter import SharedAdapter, adapters
-from .authorizing import MOST_ANSWERS, Authorizer, Occasion
+from .authorizing import MOST_ANSWERS, Authorizer, Occasion, about_credentials
 from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
 from .response import HttpResponse
-from .settings import HttpSettings, check_header, checked_headers, origin_of, prepared_url
+from .settings import (
+    AuthCallable,
+    HttpSettings,
+    check_header,
+    checked_headers,
+    origin_of,
+    prepared_url,
+)
 
 MAX_REDIRECTS = 5
 
@@ -175,10 +182,7 @@ class HttpEndpoint:
             if cookie is not None and "cookie" not in merged:
                 merged["cookie"] = cookie
         if auth is not None and not _has_authorization(extra_headers):
-            if isinstance(auth, Authorizer):
-                auth.authorize(request, occasion)
-            else:
-                request = auth(request)
+            request = _authorized(request, auth, occasion)
             for name, value in request.headers.items():
                 check_header(name, value)
         if self._is_open_air:
@@ -196,16 +200,19 @@ class HttpEndpoint:
         auth = self._settings.auth
         if not isinstance(auth, Authorizer):
             return False
-        auth.note(request.url or self._url, response.headers)
-        if _has_authorization(extra_headers):
-            return False
-        if response.status not in (401, 403):
-            auth.accepted(request)
-            return False
-        if occasion.attempt + 1 >= MOST_ANSWERS:
-            return False
         try:
+            auth.note(request.url or self._url, response.headers)
+            if _has_authorization(extra_headers):
+                return False
+            if response.status not in (401, 403):
+                auth.accepted(request)
+                return False
+            if occasion.attempt + 1 >= MOST_ANSWERS:
+                return False
             recovered = auth.recover(response.status, response.headers, request, occasion)
+        except MCPSyncError as error:
+            response.close()
+            raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
         except BaseException:
             response.close()
             raise
@@ -308,13 +315,25 @@ class HttpEndpoint:
 
     def _refuse_bearer(self, request: PreparedRequest) -> None:
         value = str(request.headers.get("authorization", ""))
-        if value.lower().startswith("bearer"):
+        if value.lower().startswith(("bearer", "dpop")):
             raise RefusedError(
                 f"a bearer token would go to {self._host} over plain http; use https."
             )
 
     def __repr__(self) -> str:
         return f"<HttpEndpoint {safe_url(self._url)}>"
+
+
+def _authorized(
+    request: PreparedRequest, auth: AuthCallable | Authorizer, occasion: Occasion
+) -> PreparedRequest:
+    if not isinstance(auth, Authorizer):
+        return auth(request)
+    try:
+        auth.authorize(request, occasion)
+    except MCPSyncError as error:
+        raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
+    return request
 
 
 def _has_authorization(headers: Mapping[str, str] | None) -> bool:
