@@ -19,6 +19,7 @@ from ..errors import OAuthError, StoreError
 from ..stores import Entry, Store
 from ..stores.holding import hold
 from .clients import ClientCredentials
+from .metadata import covers
 from .scopes import Scopes
 from .token_endpoint import Tokens
 
@@ -71,7 +72,7 @@ class Grant:
 
     def is_for(self, server_url: str) -> bool:
         """Whether it is for the server at *server_url*: a name may lead elsewhere by now."""
-        return self.server_url in (None, server_url)
+        return is_for(server_url, self.server_url, self.resource)
 
 
 class NoGrant(Exception):
@@ -235,6 +236,17 @@ class TokenStorage:
         if grant.tokens.refresh_token is not None or grant.tokens.expires_at is None:
             return REFRESH_TTL
         return max(1.0, grant.tokens.expires_at - self._clock.time())
+
+
+def is_for(server_url: str, signed_in_at: str | None, resource: str | None) -> bool:
+    """Whether what was agreed to at one URL is good at another. (A3, A13)
+
+    A query may differ, as that of a request's own does, and the path as far as the resource covers
+    it.
+    """
+    if signed_in_at is None or signed_in_at == server_url:
+        return True
+    return covers(signed_in_at if resource is None else resource, server_url)
 
 
 def _merged(old: Tokens, new: Tokens) -> Tokens:

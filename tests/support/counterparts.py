@@ -24,8 +24,11 @@ LIBRARY = (  # what the library itself needs, as setup.py says
     "sseclient-py>=1.8",
     "pydantic>=2.12",
     "mcp-types>=2.3,<3",
+    "jsonschema>=4.23",
+    "regex>=2024.4",
 )
-PROGRAMS = (*LIBRARY, "gunicorn>=23", "gevent>=24.11", "packaging", "celery>=5.4")
+SIGNING_IN = ("flask>=3", "cryptography>=42", "pyjwt>=2.9")  # for examples/flask_signin
+PROGRAMS = (*LIBRARY, *SIGNING_IN, "gunicorn>=23", "gevent>=24.11", "packaging", "celery>=5.4")
 UWSGI = (*LIBRARY, "pyuwsgi>=2.0.28", "--only-binary=pyuwsgi")
 EVERYTHING = ("@modelcontextprotocol/server-everything", "2026.8.31")
 FILESYSTEM = ("@modelcontextprotocol/server-filesystem", "2026.8.31")
