@@ -148,6 +148,9 @@ def survivor(authority, kept):
     store.close()
 
 
+# It is killed at steps of ours, whatever the Python; tests/stores kills with each of them.
+once = pytest.mark.once
+
 # Where the process is killed, whether its refresh token was redeemed by then, and what is left.
 STEPS = {
     "locked": (False, "usable"),
@@ -173,6 +176,7 @@ def killed(victim, authority, step):
     held.free.set()
 
 
+@once
 @pytest.mark.usefixtures("signed_in")
 @pytest.mark.parametrize("step", STEPS)
 def test_a_process_that_is_killed_while_it_refreshes_leaves_a_grant_or_says_sign_in(
@@ -198,6 +202,7 @@ def test_a_process_that_is_killed_while_it_refreshes_leaves_a_grant_or_says_sign
         assert storage.find(OWNER).tokens.refresh_token != before
 
 
+@once
 @pytest.mark.usefixtures("signed_in")
 @pytest.mark.parametrize("step", ["asked", "answered"])
 def test_where_refresh_tokens_are_good_more_than_once_nobody_has_to_sign_in(

@@ -147,8 +147,36 @@ def test_it_says_who_we_are_and_how_we_would_show_it(registrar, site):
         "scope": "read write",
     }
     assert client == ClientCredentials(
-        "me1", f"{SECRET}1", "client_secret_post", "registered", site.origin, BACK
+        "me1",
+        f"{SECRET}1",
+        "client_secret_post",
+        "registered",
+        site.origin,
+        BACK,
+        scope="read write",
     )
+
+
+def test_who_wants_more_than_was_registered_is_registered_for_all_of_it(registrar, site):
+    who, found = registrar(), server(site)
+    for scopes, expected in (
+        (["read"], "me1"),
+        (["write"], "me2"),  # many servers let a client ask for what it was registered for
+        (["read"], "me2"),
+        (["write", "read"], "me2"),
+        ([], "me2"),
+    ):
+        assert who.client_at(found, Deadline(LONG), scopes=scopes).client_id == expected
+    assert [request.json["scope"] for request in site.requests] == ["read", "read write"]
+
+
+def test_a_server_that_registers_nobody_for_more_may_still_let_us_ask(registrar, site):
+    who, found = registrar(), server(site)
+    before = who.client_at(found, Deadline(LONG), scopes=["read"])
+    refusing(site, response(b'{"error": "invalid_client_metadata"}', "400 Bad Request"))
+    assert who.client_at(found, Deadline(LONG), scopes=["write"]) == before
+    closed = server(site, registration_endpoint=None)
+    assert who.client_at(closed, Deadline(LONG), scopes=["write"]) == before
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:4711/callback", "com.example.app:/callback"])

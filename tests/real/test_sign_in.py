@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 import mcpsync
+from auth.conftest import leaks
 from mcpsync._runtime.clock import SystemClock
 from mcpsync.auth import CimdDocument, ClientCredentialsGrant, ClientKey, OAuth
 from mcpsync.auth.tokens import LEASE, TokenStorage
@@ -23,7 +24,7 @@ from support.workers import Worker
 from transports.fixtures import serve
 from transports.peer import always, response
 
-__all__ = ["certificate", "serve"]
+__all__ = ["certificate", "leaks", "serve"]
 
 OWNER = signing_in.OWNER
 
@@ -43,20 +44,31 @@ def happened(servers):
 
 
 class Browser:
-    """A user who goes where he is sent, and agrees."""
+    """A user who goes where he is sent, and agrees. What he comes back with is in no log."""
 
-    def __init__(self):
-        self.went, self.came = [], []
+    def __init__(self, leaks):
+        self.went, self.came, self._leaks = [], [], leaks
 
     def go(self, url):
         self.went.append(url)
         self.came.append(sign_in(url))
+        self._leaks.made.append(asked_for(self.came[-1])["code"])
 
     def came_to(self):
         return self.came[-1]
 
     def auth(self, **options):
         return OAuth(CALLBACK, redirect_handler=self.go, callback_handler=self.came_to, **options)
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def browser(leaks):
+    return Browser(leaks)
 
 
 def said(client, tool="whoami"):
@@ -68,8 +80,9 @@ def asked_for(url):
     return dict(parse_qsl(urlsplit(url).query))
 
 
-def test_who_signs_in_is_registered_once_and_his_token_is_rotated_in_silence(servers, happened):
-    browser = Browser()
+def test_who_signs_in_is_registered_once_and_his_token_is_rotated_in_silence(
+    servers, browser, happened
+):
     with mcpsync.Client(servers.url, auth=browser.auth()) as client:
         user, client_id, *scopes = said(client)
         assert (user, scopes) == ("ada", ["read"])
@@ -85,9 +98,8 @@ def test_who_signs_in_is_registered_once_and_his_token_is_rotated_in_silence(ser
     }
 
 
-def test_a_token_that_is_bound_to_a_key_comes_with_proofs(servers, happened):
+def test_a_token_that_is_bound_to_a_key_comes_with_proofs(servers, browser, happened):
     proofs = servers.server.output.count("proof taken")
-    browser = Browser()
     with mcpsync.Client(servers.url, auth=browser.auth(dpop=True)) as client:
         assert said(client)[0] == said(client)[0] == "ada"
     assert servers.server.output.count("proof taken") - proofs >= 2
@@ -97,12 +109,11 @@ def test_a_token_that_is_bound_to_a_key_comes_with_proofs(servers, happened):
     assert told["rotated"] == 1
 
 
-def test_a_document_stands_for_a_registration(servers, happened, serve, certificate):
+def test_a_document_stands_for_a_registration(servers, browser, happened, serve, certificate):
     body = []
     peer = serve(lambda peer: always(response(body[0]))(peer), certificate.context())
     document = CimdDocument(peer.url, [CALLBACK], client_name="A test")
     body.append(json.dumps(document.body).encode())
-    browser = Browser()
     with mcpsync.Client(servers.url, auth=browser.auth(document=document)) as client:
         assert said(client) == ["ada", document.url, "read"]
     assert peer.accepted == 1
@@ -110,8 +121,9 @@ def test_a_document_stands_for_a_registration(servers, happened, serve, certific
     assert happened()["rotated"] == 1
 
 
-def test_a_tool_that_needs_more_is_called_when_the_user_has_agreed_to_more(servers, happened):
-    browser = Browser()
+def test_a_tool_that_needs_more_is_called_when_the_user_has_agreed_to_more(
+    servers, browser, happened
+):
     with mcpsync.Client(servers.url, auth=browser.auth()) as client:
         assert said(client)[2:] == ["read"]
         assert sorted(said(client, "save")[2:]) == ["read", "write"]
@@ -124,10 +136,9 @@ def test_a_tool_that_needs_more_is_called_when_the_user_has_agreed_to_more(serve
     assert first["client_id"] != second["client_id"]
 
 
-def test_two_users_are_of_one_registration(servers, happened):
-    store = MemoryStore()
+def test_two_users_are_of_one_registration(servers, browser, store, happened):
     for owner in ("ada", "bob"):
-        auth = Browser().auth(store=store, owner=owner)
+        auth = browser.auth(store=store, owner=owner)
         with mcpsync.Client(servers.url, auth=auth) as client:
             said(client)
     assert happened()["registered"] == 1
@@ -135,17 +146,13 @@ def test_two_users_are_of_one_registration(servers, happened):
 
 
 @pytest.fixture
-def store():
-    return MemoryStore()
-
-
-@pytest.fixture
-def manager(servers, store):
+def manager(servers, store, leaks):
     """The user has signed in, by another; his token is over."""
     with signing_in.manager_of(servers.url, store) as before:
         url = signing_in.call(before, "whoami")["url"]
         assert signing_in.complete(before, sign_in(url)) == ["crm", "ada"]
-    signing_in.age(store)
+    tokens = signing_in.age(store).tokens
+    leaks.made += [tokens.access_token, tokens.refresh_token]
     with signing_in.manager_of(servers.url, store) as manager:
         yield manager
 
