@@ -55,8 +55,10 @@ TABLE = """
 8.1.8 whether it is needed follows from requires_oauth_machinery: OBO with requires_oauth false
     users::a_server_that_needs_oauth_machinery_requires_a_flow_manager
     users::a_server_without_oauth_machinery_requires_no_flow_manager
-8.1.8 with a flow manager, OAuth and OBO are wired to the connection
-    waits for issue 5: OAuth
+8.1.8 with a flow manager, OAuth is wired to the connection
+    signing_in::with_a_flow_manager_oauth_is_wired_to_the_connection
+8.1.8 with a flow manager, OBO is wired to the connection
+    waits for issue 6: On-Behalf-Of and the guard
 8.1.9 an OBO server bypasses an app connection that is there
     users::a_server_that_became_obo_bypasses_the_connection_of_the_application
 8.1.9 a plain server keeps using it (here: one that says scope: app; without it a user has his
@@ -71,7 +73,7 @@ TABLE = """
 8.1.10 OBO: an untrusted author is refused
     waits for issue 6: On-Behalf-Of and the guard
 8.1.11 the OAuth handler of a request is detached after the call
-    waits for issue 5: OAuth
+    signing_in::what_a_call_shows_the_user_with_is_forgotten_after_it
 8.1.11 errors of a call are rethrown
     manager::the_error_of_a_call_reaches_the_caller_as_it_is
     manager::a_refused_sign_in_is_raised_to_its_caller_and_counts_for_nobody
@@ -85,7 +87,8 @@ TABLE = """
 8.1.12 discovery of an OAuth or OBO server without user or flow manager: OAuth required, no tools
     manager::discovery_of_an_oauth_server_without_user_or_flow_manager_says_so
 8.1.12 discovery with OAuth, and return_on_oauth
-    waits for issue 5: OAuth
+    signing_in::discovery_with_oauth_returns_where_to_go
+    signing_in::discovery_that_returns_waits_for_nobody
 8.1.12 discovery: null for a missing configuration, and for missing fields of the request
     manager::discovery_of_an_unknown_server_is_null
     manager::discovery_of_a_request_scoped_server_without_its_fields_is_null
@@ -120,9 +123,10 @@ TABLE = """
 8.1.17 lease: disposal is deferred
     manager::disposal_is_deferred_until_the_last_borrower_is_done
 8.1.17 recovery from a 401: once for all callers, one replay
-    waits for issue 5: OAuth
+    signing_in::recovery_from_a_401_is_once_for_all_callers_and_each_calls_once_more
 8.1.17 recovery from a 401: an abort leaves the other waiters; takeover
-    waits for issue 5: OAuth
+    signing_in::an_abort_during_recovery_leaves_the_other_waiters
+    signing_in::when_the_first_to_recover_fails_another_takes_over
 
 8.2.1 get reuses what is connected
     repository::get_reuses_what_is_connected
@@ -176,12 +180,12 @@ TABLE = """
 8.3.4 400 or 405 to the GET stream of a session is an error
     listening::400_to_the_get_stream_of_a_session_is_an_error
     listening::405_to_the_get_stream_of_a_session_is_an_error
-8.3.4 a sign-in that succeeds takes a cycle back, one that fails does not
-    waits for issue 5: OAuth
+8.3.4 a sign-in that succeeds takes a cycle back, one that fails does not (here: all of them)
+    signing_in::a_sign_in_that_succeeds_takes_the_cycles_back_and_one_that_fails_does_not
 8.3.4 three sign-ins and more before it trips
-    waits for issue 5: OAuth
+    signing_in::three_sign_ins_and_more_do_not_trip_it
 8.3.5 the tracker's cool-down of 5, 10, 20, 30 minutes, and its reset
-    waits for issue 5: OAuth
+    signing_in::reconnections_that_fail_are_left_alone_for_5_10_20_and_30_minutes
 
 8.4.1 agents: reused across requests (here: the process's sockets, by all users)
     lifecycle::a_socket_is_reused_across_requests_and_users

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import json
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
@@ -31,6 +33,7 @@ class DPoPKey:
 
     def __init__(self, clock: Clock, pem: str | None = None) -> None:
         try:
+            from cryptography.exceptions import UnsupportedAlgorithm
             from cryptography.hazmat.primitives import serialization
             from cryptography.hazmat.primitives.asymmetric import ec
             from jwt.algorithms import ECAlgorithm
@@ -38,14 +41,15 @@ class DPoPKey:
             raise ConfigurationError(
                 "DPoP needs cryptography and PyJWT: pip install 'mcpsync[crypto]'."
             ) from error
+        key: Any = None
         if pem is None:
             key = ec.generate_private_key(ec.SECP256R1())
         else:
-            loaded = serialization.load_pem_private_key(pem.encode(), None)
-            if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-                raise ConfigurationError("a DPoP key is one of P-256.")
-            key = loaded
-        self.pem = key.private_bytes(
+            with contextlib.suppress(ValueError, TypeError, UnsupportedAlgorithm):
+                key = serialization.load_pem_private_key(pem.encode(), None)
+        if not isinstance(getattr(key, "curve", None), ec.SECP256R1):
+            raise ConfigurationError("a DPoP key is one of P-256, in PEM.")
+        self.pem: str = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
@@ -66,7 +70,7 @@ class DPoPKey:
         claims: dict[str, Any] = {
             "jti": secrets.token_urlsafe(16),
             "htm": method,
-            "htu": urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+            "htu": urlunsplit((parts.scheme, parts.netloc, parts.path or "/", "", "")),
             "iat": int(self._clock.time()),
         }
         nonce = self._nonces.get(_origin(url))
@@ -91,8 +95,20 @@ class DPoPKey:
             self._nonces.pop(next(iter(list(self._nonces))), None)
         return True
 
+    def is_stale(self, url: str, proof: str | None) -> bool:
+        """Whether a proof that was sent to *url* lacks the nonce that is known by now."""
+        nonce = self._nonces.get(_origin(url))
+        return nonce is not None and proof is not None and _nonce_in(proof) != nonce
+
     def __repr__(self) -> str:
         return "DPoPKey(…)"
+
+
+def _nonce_in(proof: str) -> str | None:
+    """Return the nonce of a proof of ours."""
+    claims = proof.split(".")[1]
+    nonce = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))).get("nonce")
+    return nonce if isinstance(nonce, str) else None
 
 
 def _origin(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Tokens for programs that no user signs in to: machine clients, workloads, employees.
+"""Grants that no user has to be there for: machine clients, workloads, employees.
 
 RFC 6749 section 4.4 (client credentials), RFC 7523 (JWT bearer), RFC 8693 (token exchange), SEP-990
 (enterprise-managed authorization), SEP-1933 (workload identity).
@@ -6,107 +6,33 @@ RFC 6749 section 4.4 (client credentials), RFC 7523 (JWT bearer), RFC 8693 (toke
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeAlias, Unpack
 
-from .._runtime.cancel import Cancellation
-from .._runtime.clock import Clock, SystemClock
-from .._runtime.deadline import Deadline
-from .._runtime.flight import SingleFlight
-from .._runtime.fork import after_fork_in_child
 from ..errors import ConfigurationError, OAuthError
-from ..http import Authorizer, Fetcher, Occasion
-from .challenge import Demand, demand_of
 from .clients import ClientCredentials as Client
-from .clients import preferred_method
-from .discovery import Discovered, Discovery
-from .dpop import DPoPKey
+from .clients import known_method, preferred_method
+from .machines import Asked, GrantOptions, MachineAuthorizer, MachineGrant
 from .metadata import ServerMetadata
-from .oauth import fetcher_beside
-from .scopes import Scopes, scopes_to_ask_for
-from .signing_in import NONCE_WANTED
-from .token_endpoint import ClientKey, TokenEndpoint, Tokens
-from .tokens import SKEW
+from .token_endpoint import ClientKey, TokenEndpoint
 
-if TYPE_CHECKING:
-    from ..http.settings import PreparedRequest, Session
+__all__ = [
+    "ClientCredentialsGrant",
+    "EnterpriseManaged",
+    "MachineAuthorizer",
+    "MachineGrant",
+    "WorkloadIdentity",
+]
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
 ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105
 ID_JAG: Final = "urn:ietf:params:oauth:token-type:id-jag"
 
-Text: TypeAlias = "str | Callable[[], str]"
-"""A string, or what returns it each time it is needed."""
-
-
-class Asked(NamedTuple):
-    """What is known when a token is asked for.
-
-    Args:
-        found: Who issues tokens for the server.
-        scopes: What to ask for.
-        fetcher: How others are reached.
-        deadline: Bounds it.
-        cancel: Ends it.
-    """
-
-    found: Discovered
-    scopes: Scopes
-    fetcher: Fetcher
-    deadline: Deadline
-    cancel: Cancellation | None
-
-
-class MachineGrant:
-    """What machine grants have in common: ``auth=`` for :class:`~mcpsync.Client`. Thread-safe.
-
-    Args:
-        scopes: What to ask for; otherwise what the server says.
-        issuer: The authorization server, if the server names several.
-        dpop: Whether the token is bound to a key of ours.
-        clock: Tells the time.
-    """
-
-    def __init__(
-        self,
-        *,
-        scopes: Sequence[str] | None = None,
-        issuer: str | None = None,
-        dpop: bool = False,
-        clock: Clock | None = None,
-    ) -> None:
-        self.scopes = scopes
-        self.issuer = issuer
-        self.dpop = dpop
-        self.clock = clock or SystemClock()
-
-    def authorizer_for(self, url: str, session: Session | None) -> Authorizer:
-        """Return what adds a token to requests to the server at *url*."""
-        fetcher = fetcher_beside(url, session, said=self.said_urls)
-        return MachineAuthorizer(url, self, fetcher)
-
-    @property
-    def said_urls(self) -> tuple[str | None, ...]:
-        """What is the operator's own word, and may be at any address."""
-        return (self.issuer,)
-
-    @abstractmethod
-    def fields(self, asked: Asked) -> Mapping[str, str]:
-        """Return ``grant_type`` and what goes with it."""
-
-    @abstractmethod
-    def client_at(self, server: ServerMetadata) -> Client:
-        """Return who we are at the authorization server."""
-
-    @property
-    def client_key(self) -> ClientKey | None:
-        """The key of a client that authenticates by ``private_key_jwt``."""
-        return None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(…)"
+Text: TypeAlias = "str | os.PathLike[str] | Callable[[], str | None]"
+"""A string; or the file it stands in, or what returns it, asked each time it is needed."""
 
 
 class ClientCredentialsGrant(MachineGrant):
@@ -117,10 +43,11 @@ class ClientCredentialsGrant(MachineGrant):
         client_secret: Its secret; or
         client_key: its key, for ``private_key_jwt``.
         token_endpoint_auth_method: How to say who we are; what the server prefers by default.
-        options: See :class:`MachineGrant`.
+        options: See :class:`GrantOptions`.
 
     Raises:
         ConfigurationError: It has neither or both.
+        OAuthError: The method is none we know.
     """
 
     def __init__(
@@ -130,29 +57,23 @@ class ClientCredentialsGrant(MachineGrant):
         *,
         client_key: ClientKey | None = None,
         token_endpoint_auth_method: str | None = None,
-        scopes: Sequence[str] | None = None,
-        issuer: str | None = None,
-        dpop: bool = False,
-        clock: Clock | None = None,
+        **options: Unpack[GrantOptions],
     ) -> None:
-        super().__init__(scopes=scopes, issuer=issuer, dpop=dpop, clock=clock)
-        if (client_secret is None) == (client_key is None):
-            raise ConfigurationError("client credentials are a client_secret or a client_key.")
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._client_key = client_key
-        self._method = token_endpoint_auth_method
+        super().__init__(**options)
+        if not client_id or (not client_secret) == (client_key is None):
+            raise ConfigurationError(
+                "client credentials are a client_id, and a client_secret or a client_key."
+            )
+        self._who = _Who(client_id, client_secret, client_key, token_endpoint_auth_method)
 
     @property
     def client_key(self) -> ClientKey | None:
         """The key, if it is one."""
-        return self._client_key
+        return self._who.key
 
     def client_at(self, server: ServerMetadata) -> Client:
         """Return the client."""
-        forced = "private_key_jwt" if self._client_key is not None else self._method
-        method = preferred_method(server, has_secret=True, forced=forced)
-        return Client(self._client_id, self._client_secret, method, issuer=server.issuer)
+        return self._who.at(server)
 
     def fields(self, asked: Asked) -> Mapping[str, str]:
         """Return the grant."""
@@ -163,22 +84,20 @@ class WorkloadIdentity(MachineGrant):
     """A workload that its platform vouches for with a JWT. (RFC 7523, SEP-1933)
 
     Args:
-        assertion: The JWT, whose audience is the authorization server; or what returns it.
+        assertion: The JWT, whose audience is the authorization server. Platforms give a new one
+            every now and then: name its file (as a ``pathlib.Path``), or what returns it, and it
+            is looked up each time a token is asked for.
         client_id: If the authorization server wants one.
-        options: See :class:`MachineGrant`.
+        options: See :class:`GrantOptions`.
     """
 
     def __init__(
         self,
         assertion: Text,
         client_id: str | None = None,
-        *,
-        scopes: Sequence[str] | None = None,
-        issuer: str | None = None,
-        dpop: bool = False,
-        clock: Clock | None = None,
+        **options: Unpack[GrantOptions],
     ) -> None:
-        super().__init__(scopes=scopes, issuer=issuer, dpop=dpop, clock=clock)
+        super().__init__(**options)
         self._assertion = assertion
         self._client_id = client_id
 
@@ -188,24 +107,34 @@ class WorkloadIdentity(MachineGrant):
 
     def fields(self, asked: Asked) -> Mapping[str, str]:
         """Return the grant."""
-        return {"grant_type": JWT_BEARER, "assertion": _text(self._assertion)}
+        assertion = _text(self._assertion)
+        if not assertion:
+            raise ConfigurationError("there is no assertion to show to the authorization server.")
+        return {"grant_type": JWT_BEARER, "assertion": assertion}
 
 
 class EnterpriseManaged(MachineGrant):
     """An employee whose company decides. Both legs of it. (SEP-990, ID-JAG)
 
-    The company's identity provider exchanges the user's id token for an assertion, and the
-    authorization server of the MCP server takes that for a token.
+    The company's identity provider exchanges the user's ID token for an assertion, and the
+    authorization server of the MCP server takes that for a token. It is of one user: make one for
+    each.
 
     Args:
-        id_token: Of the user, from the identity provider; or what returns it.
+        id_token: Of the user, from the identity provider; or what returns it. Without one nothing
+            is sent, and an ``OAuthError`` says so.
         idp_token_endpoint: The identity provider's.
         idp_client_id: Who we are there.
         client_id: Who we are at the MCP server's authorization server.
-        client_secret: The same.
+        client_secret: The same; or
+        client_key: the same, for ``private_key_jwt``.
         idp_client_secret: Who we are at the identity provider, if that wants a secret.
         token_endpoint_auth_method: How to say who we are at the MCP server's.
-        options: See :class:`MachineGrant`.
+        subject_token_type: What *id_token* is, if it is a SAML assertion.
+        options: See :class:`GrantOptions`.
+
+    Raises:
+        ConfigurationError: There is a secret, and a key.
     """
 
     def __init__(
@@ -216,46 +145,63 @@ class EnterpriseManaged(MachineGrant):
         idp_client_id: str,
         client_id: str,
         client_secret: str | None = None,
+        client_key: ClientKey | None = None,
         idp_client_secret: str | None = None,
         token_endpoint_auth_method: str | None = None,
-        scopes: Sequence[str] | None = None,
-        issuer: str | None = None,
-        dpop: bool = False,
-        clock: Clock | None = None,
+        subject_token_type: str = ID_TOKEN,
+        **options: Unpack[GrantOptions],
     ) -> None:
-        super().__init__(scopes=scopes, issuer=issuer, dpop=dpop, clock=clock)
+        super().__init__(**options)
+        if client_secret is not None and client_key is not None:
+            raise ConfigurationError("a client has a client_secret or a client_key.")
         self._id_token = id_token
+        self._subject_token_type = subject_token_type
         self._idp = ServerMetadata(issuer=idp_token_endpoint, token_endpoint=idp_token_endpoint)
-        secret = idp_client_secret
         self._idp_client = Client(
-            idp_client_id, secret, "none" if secret is None else "client_secret_basic"
+            idp_client_id,
+            idp_client_secret,
+            "none" if idp_client_secret is None else "client_secret_basic",
         )
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._method = token_endpoint_auth_method
+        self._who = _Who(client_id, client_secret, client_key, token_endpoint_auth_method)
 
     @property
-    def said_urls(self) -> tuple[str | None, ...]:
-        """Those of all grants, and the identity provider."""
-        return (*super().said_urls, self._idp.token_endpoint)
+    def client_key(self) -> ClientKey | None:
+        """The key, if it is one."""
+        return self._who.key
+
+    def named(self) -> list[str]:
+        """Return the URLs of others that the options name."""
+        return [*super().named(), self._idp.issuer]
+
+    def check(self) -> None:
+        """Raise an error if there is no ID token."""
+        self._subject()
+
+    def _subject(self) -> str:
+        token = _text(self._id_token)
+        if not token:
+            raise OAuthError(
+                "there is no ID token of this user, so no token can be had for him; he has to "
+                "sign in to the application with the company's identity provider.",
+                error="id_token_missing",
+            )
+        return token
 
     def client_at(self, server: ServerMetadata) -> Client:
         """Return the client."""
-        has_secret = self._client_secret is not None
-        method = preferred_method(server, has_secret=has_secret, forced=self._method)
-        return Client(self._client_id, self._client_secret, method, issuer=server.issuer)
+        return self._who.at(server)
 
     def fields(self, asked: Asked) -> Mapping[str, str]:
         """Ask the identity provider for an assertion, and return the grant that it is."""
         wanted = {
             "grant_type": TOKEN_EXCHANGE,
             "requested_token_type": ID_JAG,
-            "audience": asked.found.server.issuer,
-            "subject_token": _text(self._id_token),
-            "subject_token_type": ID_TOKEN,
+            "audience": asked.server.issuer,
+            "subject_token": self._subject(),
+            "subject_token_type": self._subject_token_type,
         }
-        if asked.found.audience is not None:
-            wanted["resource"] = asked.found.audience
+        if asked.resource is not None:
+            wanted["resource"] = asked.resource
         if asked.scopes:
             wanted["scope"] = " ".join(asked.scopes)
         idp = TokenEndpoint(self._idp, asked.fetcher, self.clock)
@@ -263,104 +209,35 @@ class EnterpriseManaged(MachineGrant):
         return {"grant_type": JWT_BEARER, "assertion": assertion}
 
 
-class MachineAuthorizer(Authorizer):
-    """Gets a token when a server wants one, and a new one when that is over. Thread-safe.
+class _Who:
+    """Who a program is at the MCP server's authorization server."""
 
-    Args:
-        url: The server.
-        grant: How tokens are had.
-        fetcher: How others are reached.
-    """
+    def __init__(
+        self, client_id: str, secret: str | None, key: ClientKey | None, method: str | None
+    ) -> None:
+        self.key = key
+        self._client_id = client_id
+        self._secret = secret
+        self._method = "private_key_jwt" if key is not None else method
+        if self._method is not None:
+            known_method(self._method)
 
-    def __init__(self, url: str, grant: MachineGrant, fetcher: Fetcher) -> None:
-        self._url = url
-        self._grant = grant
-        self._fetcher = fetcher
-        self._clock = grant.clock
-        self._flights: SingleFlight[None, Tokens] = SingleFlight()
-        after_fork_in_child(self._flights.reset)
-        self._tokens: Tokens | None = None
-        self._demand = Demand()
-        self._key = DPoPKey(grant.clock) if grant.dpop else None
-
-    def authorize(self, request: PreparedRequest, occasion: Occasion) -> None:
-        """Add the token, a new one if it is over; without any, the server will say so."""
-        tokens = self._tokens
-        if tokens is None:
-            return
-        if not self._is_good(tokens):
-            tokens = self._new(self._demand, occasion, tokens.access_token)
-        request.headers["Authorization"] = f"{tokens.token_type} {tokens.access_token}"
-        if self._key is not None and tokens.token_type == "DPoP":  # noqa: S105 - not a token
-            proof = self._key.proof(request.method or "", request.url or "", tokens.access_token)
-            request.headers.update(proof)
-
-    def note(self, url: str, headers: Mapping[str, str]) -> None:
-        """Keep the nonce of an answer, if there is one, for the next proof."""
-        if self._key is not None:
-            self._key.note(url, headers)
-
-    def recover(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        request: PreparedRequest,
-        occasion: Occasion,
-    ) -> bool:
-        """Get a token, once for each request. Whom the server then turns down has no business."""
-        demand = demand_of(headers.get("www-authenticate"))
-        if status == 401 and demand.error == NONCE_WANTED and occasion.attempt == 0:
-            return True  # the nonce was noted
-        sent = str(request.headers.get("Authorization", "")).partition(" ")[2] or None
-        if status != 401 or (sent is not None and occasion.attempt > 0):
-            return False
-        self._new(demand, occasion, sent)
-        return True
-
-    def _is_good(self, tokens: Tokens, rejected: str | None = None) -> bool:
-        over = tokens.expires_at is not None and tokens.expires_at - SKEW <= self._clock.time()
-        return not over and tokens.access_token != rejected
-
-    def _new(self, demand: Demand, occasion: Occasion, rejected: str | None) -> Tokens:
-        def ask() -> Tokens:
-            tokens = self._tokens
-            if tokens is not None and self._is_good(tokens, rejected):
-                return tokens  # somebody else was faster
-            self._demand = demand
-            self._tokens = self._asked_for(demand, occasion)
-            return self._tokens
-
-        return self._flights.do(None, ask, deadline=occasion.deadline, cancel=occasion.cancel)
-
-    def _asked_for(self, demand: Demand, occasion: Occasion) -> Tokens:
-        grant, deadline, cancel = self._grant, occasion.deadline, occasion.cancel
-        found = Discovery(self._fetcher).find(
-            self._url, deadline, cancel, hint=demand.resource_metadata, issuer=grant.issuer
-        )
-        if found.server.is_guess:
-            raise OAuthError("nobody says who issues tokens for this server.", error="no_metadata")
-        scopes = tuple(
-            scope
-            for scope in scopes_to_ask_for(demand.scope, grant.scopes, found.resource, found.server)
-            if scope != "offline_access"
-        )
-        asked = Asked(found, scopes, self._fetcher, deadline, cancel)
-        fields = dict(grant.fields(asked))
-        if found.audience is not None:
-            fields["resource"] = found.audience
-        if scopes:
-            fields["scope"] = " ".join(scopes)
-        endpoint = TokenEndpoint(
-            found.server, self._fetcher, self._clock, key=grant.client_key, dpop=self._key
-        )
-        return endpoint.grant(grant.client_at(found.server), fields, deadline, cancel, asked=scopes)
-
-    def __repr__(self) -> str:
-        return "MachineAuthorizer(…)"
+    def at(self, server: ServerMetadata) -> Client:
+        has_secret = self._secret is not None
+        method = preferred_method(server, has_secret=has_secret, forced=self._method)
+        return Client(self._client_id, self._secret, method, issuer=server.issuer)
 
 
 def _text(value: Text) -> str:
-    text = value() if callable(value) else value
-    if not isinstance(text, str) or not text:
-        raise ConfigurationError("there is no token to show to the authorization server.")
-    return text
+    """Return what *value* stands for now; empty if that is nothing."""
+    found: object = value
+    if isinstance(value, os.PathLike):
+        try:
+            found = Path(value).read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"the file with the token cannot be read: {type(error).__name__}."
+            ) from None
+    elif callable(value):
+        found = value()
+    return found.strip() if isinstance(found, str) else ""

@@ -111,7 +111,8 @@ class SignIn(Authorizer):
             grant = self._refreshed(occasion, sent)
         except NoGrant as none:
             raise self._required(demand, challenge, (), occasion) from none
-        self._doubtful = grant.tokens.access_token, self._clock.monotonic()
+        if sent is not None:  # otherwise it may be one that nobody has refreshed
+            self._doubtful = grant.tokens.access_token, self._clock.monotonic()
         return True
 
     def _current(self) -> Grant | None:

@@ -24,6 +24,7 @@ ASSERTION_LIFETIME: Final = 300  # seconds
 LONGEST: Final = 365 * 24 * 3600.0  # seconds that a token may say it lasts
 PASSING: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 MAX_TOKEN: Final = 64 * 1024  # characters
+NONCE_WANTED: Final = "use_dpop_nonce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +133,15 @@ class TokenEndpoint:
         """
         answer = self._post(client, fields, deadline, cancel)
         is_new = self._dpop is not None and self._dpop.note(self._url, answer.headers)
-        if is_new and answer.status in (400, 401):
-            # A nonce is wanted, and the grant was not looked at. (RFC 9449, section 8)
+        if is_new and answer.status in (400, 401) and _error_in(answer) == NONCE_WANTED:
+            # The grant was not looked at. (RFC 9449, section 8)
             answer = self._post(client, fields, deadline, cancel)
-        if answer.status != 200:
-            raise refused(answer)
-        return tokens_of(answer.json(), self._clock.time(), asked)
+            if self._dpop is not None:
+                self._dpop.note(self._url, answer.headers)
+        tokens = tokens_of(_agreed(answer), self._clock.time(), asked)
+        if tokens.token_type == "DPoP" and self._dpop is None:  # noqa: S105 - not a token
+            raise MessageInvalid("the authorization server bound a token to a key nobody has.")
+        return tokens
 
     def exchange(
         self,
@@ -160,10 +164,7 @@ class TokenEndpoint:
             OAuthError: The server said no.
             MessageInvalid: The answer is something else.
         """
-        answer = self._post(client, fields, deadline, cancel)
-        if answer.status != 200:
-            raise refused(answer)
-        said = answer.json()
+        said = _agreed(self._post(client, fields, deadline, cancel))
         token = said.get("access_token")
         if said.get("issued_token_type") != kind or not _is_token(token):
             raise MessageInvalid("the authorization server gave another kind of token.")
@@ -239,11 +240,7 @@ def signed(
 
 def refused(answer: Fetched) -> OAuthError:
     """Return the error that a refusal stands for; only its code is taken of what it says."""
-    try:
-        said = answer.json()
-    except MessageInvalid:
-        said = {}
-    error = known_error(said.get("error")) if said.get("error") is not None else ""
+    error = _error_in(answer)
     told = error or f"status {answer.status}"
     return OAuthError(
         f"the authorization server gave no token: {told}.",
@@ -252,8 +249,32 @@ def refused(answer: Fetched) -> OAuthError:
     )
 
 
+def _error_in(answer: Fetched) -> str:
+    """Return the code of an error that an answer tells of; empty if it tells of none."""
+    try:
+        error = answer.json().get("error")
+    except MessageInvalid:
+        return ""
+    return "" if error is None else known_error(error)
+
+
+def _agreed(answer: Fetched) -> dict[str, Any]:
+    """Return what an answer says that is no refusal.
+
+    Some servers, GitHub's among them, say no with status 200.
+    """
+    if answer.status != 200:
+        raise refused(answer)
+    said = answer.json()
+    if said.get("error") is not None and "access_token" not in said:
+        raise refused(answer)
+    return said
+
+
 def tokens_of(said: Mapping[str, Any], now: float, asked: Scopes = ()) -> Tokens:
     """Return the tokens of an answer. (RFC 6749, section 5.1)
+
+    That the type is left out is overlooked, as other clients do: then it is a bearer token.
 
     Raises:
         MessageInvalid: There is no usable token in it; the error shows nothing of it.
@@ -261,7 +282,7 @@ def tokens_of(said: Mapping[str, Any], now: float, asked: Scopes = ()) -> Tokens
     access, refresh, kind = (
         said.get("access_token"),
         said.get("refresh_token"),
-        said.get("token_type"),
+        said.get("token_type", "Bearer"),
     )
     if not _is_token(access):
         raise MessageInvalid("the authorization server's answer has no usable access_token.")
@@ -290,6 +311,6 @@ def _lifetime(expires_in: object) -> float | None:
         expires_in = int(expires_in[:12])
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
         return None
-    if not expires_in > 0:  # no number, perhaps; one of any size may have come
+    if not expires_in > 0:  # nor is it, if it is no number at all
         return None
     return float(min(expires_in, LONGEST))

@@ -183,7 +183,7 @@ class TokenStorage:
             try:
                 tokens = brought if brought and before == redeemed else redeem(grant)
             except OAuthError as error:
-                return self._turned_down(owner, entry, error)
+                return self._turned_down(owner, grant, entry, error)
             # If the store fails now, the old refresh token is gone and this is all there is.
             self._unkept[owner] = redeemed, tokens
             kept = self._put(owner, replace(grant, tokens=_merged(grant.tokens, tokens)), entry)
@@ -205,13 +205,13 @@ class TokenStorage:
             )
         return Entry(_json(noted), version)
 
-    def _turned_down(self, owner: str, entry: Entry, error: OAuthError) -> Grant:
+    def _turned_down(self, owner: str, grant: Grant, entry: Entry, error: OAuthError) -> Grant:
         if error.error in GRANT_IS_OVER | CLIENT_IS_UNKNOWN:
             self._store.delete(_key(owner), entry.version)
         elif error.retryable:
             raise error
         now = self.find(owner)
-        if now is not None and now.is_good(self._clock.time()):
+        if now is not None and now.is_good(self._clock.time(), grant.tokens.access_token):
             return now  # somebody signed in meanwhile
         raise NoGrant(f"the authorization server says {error.error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +16,10 @@ from pydantic import (
     model_validator,
 )
 
-Grant = Literal["authorization_code", "client_credentials", "workload_identity"]
+Grant = Literal[
+    "authorization_code", "client_credentials", "workload_identity", "enterprise_managed"
+]
+_OF_IDP = ("idp_token_url", "idp_client_id", "idp_client_secret")
 _METHODS = {
     "default_post": "client_secret_post",  # as the seed says it
     "basic_auth_header": "client_secret_basic",
@@ -23,11 +27,15 @@ _METHODS = {
 
 
 def _is_https(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
-        raise ValueError("it is not an https:// URL")
+    """Take a URL; whether http leads to this machine is looked at where it is used."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if not host or not is_plain or parts.scheme not in ("https", "http") or "@" in parts.netloc:
+        raise ValueError("it is not an https:// URL, or there is something in it that has no place")
     return url
 
 
@@ -48,12 +56,19 @@ class OAuthConfig(BaseModel):
     Args:
         grant: ``"authorization_code"`` has each user sign in. With ``"client_credentials"`` the
             application acts for itself, with ``"workload_identity"`` by a JWT of its platform.
+            With ``"enterprise_managed"`` it acts for each user by his ID token, which the
+            manager's ``id_token_of`` knows; nobody is sent anywhere.
         client_id: Of a client that was registered by hand.
         client_secret: Of the same. It needs the URLs as well, or *issuer*: a secret is sent to
             nobody who was merely found.
         private_key: Of the same, in PEM, for ``private_key_jwt``.
         signing_algorithm: What *private_key* signs with.
-        assertion: The JWT of a workload.
+        assertion: The JWT of a workload; or
+        assertion_file: the file it stands in, read each time a token is asked for. Not believed of
+            a configuration that a user made.
+        idp_token_url: Where the company's identity provider exchanges ID tokens.
+        idp_client_id: Who the application is there.
+        idp_client_secret: The same, if that wants a secret.
         issuer: The authorization server, letter for letter.
         authorization_url: Where users are sent. With *token_url* and *client_id* nothing is
             discovered.
@@ -80,6 +95,10 @@ class OAuthConfig(BaseModel):
     private_key: str | None = Field(default=None, min_length=1, repr=False)
     signing_algorithm: str = "RS256"
     assertion: str | None = Field(default=None, min_length=1, repr=False)
+    assertion_file: str | None = Field(default=None, min_length=1)
+    idp_token_url: Url | None = None
+    idp_client_id: str | None = Field(default=None, min_length=1)
+    idp_client_secret: str | None = Field(default=None, min_length=1, repr=False)
     issuer: Url | None = None
     authorization_url: Url | None = None
     token_url: Url | None = None
@@ -102,24 +121,74 @@ class OAuthConfig(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if bool(self.authorization_url) != bool(self.token_url) and self._is_of_users:
+        if self.private_key is not None and (self.client_id is None or self.client_secret):
+            raise ValueError("'private_key' needs 'client_id', and no 'client_secret' beside it")
+        by_key = self.token_endpoint_auth_method == "private_key_jwt"  # noqa: S105 - its name
+        if by_key and self.private_key is None:
+            raise ValueError("'private_key_jwt' needs 'private_key'")
+        if self.grant == "authorization_code":
+            self._check_sign_in()
+        else:
+            self._check_machine()
+        return self
+
+    def _check_sign_in(self) -> None:
+        if bool(self.authorization_url) != bool(self.token_url):
             raise ValueError("'authorization_url' and 'token_url' are given together")
-        known = self.issuer is not None or (self.authorization_url and self.token_url)
+        known = self.issuer is not None or self.token_url is not None
         if self.client_secret is not None and not (self.client_id and known):
             raise ValueError(
                 "'client_secret' needs 'client_id', and 'issuer' or 'authorization_url' and "
                 "'token_url': it is sent to nobody who was merely found"
             )
-        if self.grant == "client_credentials" and (
-            self.client_id is None or (self.client_secret is None) == (self.private_key is None)
-        ):
+        self._refuse("assertion", "assertion_file", *_OF_IDP)
+
+    def _check_machine(self) -> None:
+        grant = self.grant
+        if self.issuer is None and (self.token_url is None or grant == "enterprise_managed"):
+            wanted = "'issuer'" if grant == "enterprise_managed" else "'issuer' or 'token_url'"
+            raise ValueError(
+                f"{grant!r} needs {wanted}: what shows who we are is sent to nobody who was "
+                "merely found"
+            )
+        if grant == "workload_identity":
+            if (self.assertion is None) == (self.assertion_file is None):
+                raise ValueError("'workload_identity' needs 'assertion' or 'assertion_file'")
+            return self._refuse("client_secret", "private_key", *_OF_IDP)
+        self._refuse("assertion", "assertion_file")
+        if grant == "enterprise_managed":
+            if not (self.client_id and self.idp_token_url and self.idp_client_id):
+                raise ValueError(
+                    "'enterprise_managed' needs 'client_id', 'idp_token_url' and 'idp_client_id'"
+                )
+            return None
+        if self.client_id is None or (self.client_secret or self.private_key) is None:
             raise ValueError(
                 "'client_credentials' needs 'client_id', and 'client_secret' or 'private_key'"
             )
-        if (self.grant == "workload_identity") != (self.assertion is not None):
-            raise ValueError("'workload_identity' needs 'assertion', and nothing else does")
-        return self
+        return self._refuse(*_OF_IDP)
 
     @property
-    def _is_of_users(self) -> bool:
-        return self.grant == "authorization_code"
+    def urls(self) -> Mapping[str, str]:
+        """The URLs of authorization servers that are given, by the name of their field."""
+        names = ("authorization_url", "token_url", "revocation_url", "idp_token_url")
+        found = {name: getattr(self, name) for name in names}
+        return {name: url for name, url in found.items() if url is not None}
+
+    @property
+    def is_of_users(self) -> bool:
+        """Whether the tokens are users' own, and not the application's."""
+        return self.grant in ("authorization_code", "enterprise_managed")
+
+    def _refuse(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name!r} is not for {self.grant!r}")
+
+
+def for_whom_else(oauth: OAuthConfig) -> str | None:
+    """Return the field of a URL that says by itself for whom tokens are, if one does. [seed 3.2]"""
+    for name, url in oauth.urls.items():
+        if {"audience", "resource"} & parse_qs(urlsplit(url).query, keep_blank_values=True).keys():
+            return name
+    return None

@@ -89,9 +89,9 @@ def has_custom_user_vars(config: ServerConfig) -> bool:
 def requires_user_scoped_connection(config: ServerConfig) -> bool:
     """Whether each user needs a connection of their own. [seed: requiresUserScopedConnection]
 
-    So it is with ``requires_oauth: true``, ``obo``, ``custom_user_vars``, and placeholders for
-    what belongs to a user or a request, unless a user made the configuration: these are not
-    resolved for it.
+    So it is with ``requires_oauth: true``, ``oauth`` that is users' own, ``obo``,
+    ``custom_user_vars``, and placeholders for what belongs to a user or a request, unless a user
+    made the configuration: these are not resolved for it.
     """
     return facts_of(config).user_scope_reason is not None
 
@@ -193,6 +193,8 @@ def _reason(config: ServerConfig, trusted: Sequence[tuple[str, str, str, str]]) 
         return "'requires_oauth' is true"
     if config.obo is not None:
         return "it has 'obo'"
+    if config.oauth is not None and config.oauth.is_of_users and config.requires_oauth is None:
+        return "it has 'oauth'"
     if config.custom_user_vars:
         return "it has 'custom_user_vars'"
     return f"{trusted[0][0]!r} has {{{{{trusted[0][1]}}}}}" if trusted else None

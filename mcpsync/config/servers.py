@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from ..errors import ConfigurationError
-from .oauth import OAuthConfig
+from .oauth import OAuthConfig, for_whom_else
 from .predicates import Facts, is_user_sourced, why_not_app_level
 from .templates import NAME, PLACEHOLDER, placeholders_in
 
@@ -128,6 +128,12 @@ class _ServerConfigBase(BaseModel):
         why = why_not_app_level(config) if self.scope == "app" else None
         if why:
             raise ValueError(f"'scope' is 'app', but {why}")
+        if self.oauth is not None and is_user_sourced(config):
+            elsewhere = for_whom_else(self.oauth)
+            if elsewhere is not None:
+                raise ValueError(
+                    f"'oauth.{elsewhere}' says for whom tokens are, and a user made it"
+                )
         return self
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, Unpack
 
 from pydantic import BaseModel
 
@@ -54,6 +54,13 @@ class Key(NamedTuple):
     server_name: str
 
 
+class FlowManager(Protocol):
+    """What signs users in. (Seed: ``flowManager``.)"""
+
+    def signs_in(self, config: ServerConfig) -> bool:
+        """Whether it can, at a server that is configured like this."""
+
+
 class ConnectionOptions(NamedTuple):
     """What a connection is made from. (Seed: ``UserMCPConnectionOptions``.)
 
@@ -71,7 +78,7 @@ class ConnectionOptions(NamedTuple):
     custom_user_vars: Mapping[str, str] | None = None
     request_body: Mapping[str, Any] | None = None
     connection_timeout: float | None = None
-    flow_manager: object | None = None
+    flow_manager: FlowManager | None = None
 
 
 class Connection(Client):
@@ -264,10 +271,17 @@ def require_flow_manager(server_name: str, options: ConnectionOptions) -> None:
     if options.flow_manager is None and requires_oauth_machinery(options.config):
         user_id = None if options.user is None else options.user.id
         raise ConfigurationError(
-            f'[MCP][User: {user_id}] OAuth server "{server_name}" requires a flow_manager.',
+            f'[MCP][User: {user_id}] OAuth server "{server_name}" requires a flow_manager. '
+            f"{_missing(options.config)}",
             server_name=server_name,
             user_id=user_id,
         )
+
+
+def _missing(config: ServerConfig) -> str:
+    if config.obo is not None:
+        return "On-Behalf-Of tokens are not supported yet."
+    return "Say where users come back to: MCPManager(oauth_redirect_uri=)."
 
 
 def _kept(options: ConnectionOptions) -> ConnectionOptions:

@@ -24,7 +24,14 @@ from ..errors import (
     ServerNotFound,
 )
 from ..transports.base import CallScope
-from .connection import Connection, ConnectionOptions, Key, fill_in, require_flow_manager
+from .connection import (
+    Connection,
+    ConnectionOptions,
+    FlowManager,
+    Key,
+    fill_in,
+    require_flow_manager,
+)
 from .disposal import Lease, Lender
 from .options import ManagerOptions, part
 from .repository import ConnectionsRepository
@@ -79,7 +86,7 @@ class Router:
         app: ConnectionsRepository,
         request_table: Callable[[], ConnectionTable],
         timeout: float,
-        flow_manager: object | None = None,
+        flow_manager: FlowManager | None = None,
     ) -> None:
         self._require = require
         self._users = users
@@ -141,7 +148,7 @@ class Router:
             parted.custom_user_vars,
             None,
             parted.connection_timeout,
-            None if config.obo is not None else self._flow_manager,
+            self._flow_manager_for(config),
         )
         lender, afterwards = self._lender(facts, owner, of_user), None
         if lender is self._users:
@@ -160,6 +167,10 @@ class Router:
         if facts.templated or made_from.connection_timeout is not None:
             scope = _with_own(scope, made_from)
         return Lease(lender, key, made_from, scope, afterwards)
+
+    def _flow_manager_for(self, config: ServerConfig) -> FlowManager | None:
+        found = self._flow_manager
+        return found if found is not None and found.signs_in(config) else None
 
     def _close_leftovers(self, server: str, user: Any) -> None:
         """Close what the application, and the user who asks, have to a server that is gone."""

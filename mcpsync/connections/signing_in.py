@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from .._runtime.clock import Clock
 from ..auth.ceremony import Ceremony, state_unknown
-from ..auth.clients import CLIENT_NAME, CimdDocument
+from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
 from ..auth.grants import ClientCredentialsGrant, MachineGrant, WorkloadIdentity
@@ -107,6 +107,15 @@ class SignIns:
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
         self._machines: dict[str, tuple[ServerConfig, Authorizer]] = {}
 
+    def signs_in(self, config: ServerConfig) -> bool:
+        """Whether users can sign in, or the application can, at a server configured like this."""
+        if config.obo is not None:
+            return False
+        said = (config.oauth if isinstance(config, HttpServerConfig) else None) or _UNSAID
+        if said.grant != "authorization_code" or self._redirect_uri is not None:
+            return True
+        return said.redirect_uri is not None and not is_user_sourced(config)
+
     def authorizer_for(self, key: Key, config: ServerConfig) -> Authorizer | None:
         """Return what adds credentials to the requests of a connection; None if nothing does.
 
@@ -162,6 +171,7 @@ class SignIns:
                 "users have to sign in there, and it is not known where they come back to: "
                 "MCPManager(oauth_redirect_uri=)."
             )
+        check_redirect_uri(redirect_uri)
         options = OAuthOptions(
             redirect_uri,
             client_id=said.client_id,

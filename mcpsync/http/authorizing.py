@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
-from ..errors import AuthorizationRequired
+from ..errors import (
+    AuthorizationRequired,
+    ConnectionLost,
+    HTTPStatusError,
+    MCPSyncError,
+    OAuthError,
+    ProtocolError,
+    RequestTimeout,
+)
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Session
@@ -30,6 +38,25 @@ class Occasion:
     deadline: Deadline
     cancel: Cancellation | None = None
     attempt: int = 0
+
+
+def about_credentials(error: MCPSyncError, occasion: Occasion) -> MCPSyncError:
+    """Return what an error of asking for credentials is to the call that they were for.
+
+    Its request was not run, whoever was asked for credentials meanwhile. And what they answer, or
+    do not, says nothing about the server: nobody is to take it for the server's own answer.
+    """
+    error.maybe_executed = False
+    if isinstance(error, HTTPStatusError | ProtocolError):
+        word = f"http_{error.status}" if isinstance(error, HTTPStatusError) else "bad_answer"
+        return OAuthError(error.message, error=word, retryable=error.retryable)
+    if isinstance(error, RequestTimeout) and not occasion.deadline.expired:
+        return OAuthError(
+            "who issues tokens did not answer in time.", error="no_answer", retryable=True
+        )
+    if isinstance(error, ConnectionLost):
+        error.stale = False  # of that request; the call's own must not be sent again for it
+    return error
 
 
 @runtime_checkable

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http.cookiejar import CookieJar
 from typing import Any
@@ -24,22 +23,26 @@ from urllib3.exceptions import ClosedPoolError
 from .._runtime.cancel import Cancellation, Watch
 from .._runtime.deadline import Deadline
 from ..errors import (
-    ConnectionLost,
     HTTPStatusError,
     MCPSyncError,
-    OAuthError,
-    ProtocolError,
     RefusedError,
 )
 from ..security.addresses import is_loopback
 from ..security.redaction import safe_url
 from .adapter import SharedAdapter, adapters
-from .authorizing import MOST_ANSWERS, Authorizer, Occasion
+from .authorizing import MOST_ANSWERS, Authorizer, Occasion, about_credentials
 from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
 from .response import HttpResponse
-from .settings import HttpSettings, check_header, checked_headers, origin_of, prepared_url
+from .settings import (
+    AuthCallable,
+    HttpSettings,
+    check_header,
+    checked_headers,
+    origin_of,
+    prepared_url,
+)
 
 MAX_REDIRECTS = 5
 
@@ -179,11 +182,7 @@ class HttpEndpoint:
             if cookie is not None and "cookie" not in merged:
                 merged["cookie"] = cookie
         if auth is not None and not _has_authorization(extra_headers):
-            if isinstance(auth, Authorizer):
-                with _not_of_the_server():
-                    auth.authorize(request, occasion)
-            else:
-                request = auth(request)
+            request = _authorized(request, auth, occasion)
             for name, value in request.headers.items():
                 check_header(name, value)
         if self._is_open_air:
@@ -210,8 +209,10 @@ class HttpEndpoint:
                 return False
             if occasion.attempt + 1 >= MOST_ANSWERS:
                 return False
-            with _not_of_the_server():
-                recovered = auth.recover(response.status, response.headers, request, occasion)
+            recovered = auth.recover(response.status, response.headers, request, occasion)
+        except MCPSyncError as error:
+            response.close()
+            raise about_credentials(error, occasion) from error.__cause__
         except BaseException:
             response.close()
             raise
@@ -323,24 +324,16 @@ class HttpEndpoint:
         return f"<HttpEndpoint {safe_url(self._url)}>"
 
 
-@contextlib.contextmanager
-def _not_of_the_server() -> Iterator[None]:
-    """Mark what is raised while credentials are got: it says nothing of the request's server.
-
-    That has run nothing. And what an authorization server answers must not be taken for an answer
-    of the server itself, such as that it is of the legacy era.
-    """
+def _authorized(
+    request: PreparedRequest, auth: AuthCallable | Authorizer, occasion: Occasion
+) -> PreparedRequest:
+    if not isinstance(auth, Authorizer):
+        return auth(request)
     try:
-        yield
-    except (HTTPStatusError, ProtocolError) as error:
-        status = getattr(error, "status", 0)
-        word = f"http_{status}" if status else "bad_answer"
-        raise OAuthError(error.message, error=word, retryable=error.retryable) from error
+        auth.authorize(request, occasion)
     except MCPSyncError as error:
-        error.maybe_executed = False
-        if isinstance(error, ConnectionLost):
-            error.stale = False
-        raise
+        raise about_credentials(error, occasion) from error.__cause__
+    return request
 
 
 def _has_authorization(headers: Mapping[str, str] | None) -> bool:

@@ -85,6 +85,13 @@ def test_states_that_came_to_nothing_lead_nowhere(flows, make):
     assert flows.find_by_state("") is None
 
 
+def test_one_that_somebody_else_has_begun_meanwhile_is_not_replaced(flows, make):
+    first = flows.begin(OWNER, make)
+    second = flows.begin(OWNER, make, instead_of=first)
+    assert second != first
+    assert flows.begin(OWNER, make, instead_of=first) == second
+
+
 def test_a_stale_one_is_replaced_and_a_fresh_one_is_not(flows, make, clock):
     first = flows.begin(OWNER, make)
     clock.advance(module.PENDING_STALE - 1)

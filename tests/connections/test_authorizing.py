@@ -436,6 +436,17 @@ def test_a_server_may_have_a_page_to_come_back_to_of_its_own(one: Authority) -> 
         assert query_of(url or "")["redirect_uri"] == own
 
 
+def test_users_come_back_over_https(one: Authority) -> None:
+    oauth = {"redirect_uri": "http://app.example/callback"}
+    with (
+        manager_for(one, {"oauth": oauth}) as manager,
+        pytest.raises(ConfigurationError, match="a redirect URI is https"),
+    ):
+        manager.call_tool(*ADD, user="ada")
+    with pytest.raises(ConfigurationError, match="a redirect URI is https"):
+        manager_for(one, oauth_redirect_uri="http://app.example/callback")
+
+
 def test_a_user_who_made_the_configuration_does_not_say_where_users_come_back_to(
     one: Authority,
 ) -> None:

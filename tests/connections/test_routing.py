@@ -26,7 +26,9 @@ URL = "http://127.0.0.1:9/mcp"
 NO_ID = "[MCP] User object missing id property."
 NO_CONNECTION = 'No connection found for server "crm".'
 APP_LEVEL = '[MCP][User: ada] Trying to create user-specific connection for app-level server "crm".'
-NO_FLOWS = '[MCP][User: ada] OAuth server "crm" requires a flow_manager.'
+NO_FLOWS = '[MCP][User: ada] OAuth server "crm" requires a flow_manager. '
+NO_PAGE = f"{NO_FLOWS}Say where users come back to: MCPManager(oauth_redirect_uri=)."
+NO_OBO = f"{NO_FLOWS}On-Behalf-Of tokens are not supported yet."
 NO_BODY = "Request body field(s) required to resolve runtime MCP placeholders: messageId."
 
 CONFIGURED: dict[str, dict[str, Any]] = {
@@ -39,6 +41,15 @@ CONFIGURED: dict[str, dict[str, Any]] = {
     "variables": {"custom_user_vars": {"KEY": {}}},
     "user's name": {"headers": {"X-User": "{{USER_ID}}"}},
     "oauth": {"requires_oauth": True},
+    "oauth, its own page": {"oauth": {"redirect_uri": "https://app.example.com/callback"}},
+    "machine": {
+        "oauth": {
+            "grant": "client_credentials",
+            "client_id": "a",
+            "client_secret": "b",
+            "issuer": "https://auth.example.com",
+        }
+    },
     "obo": {"obo": {"scopes": "a"}},
     "body": {"headers": {"X-Message": "{{BODY_MESSAGEID}}"}},
     "body and oauth": {"headers": {"X-M": "{{BODY_MESSAGEID}}"}, "requires_oauth": True},
@@ -58,10 +69,12 @@ ROWS = [
     ("from a database", "users", NO_ID, "users"),
     ("variables", "users", NO_ID, "users"),
     ("user's name", "users", NO_ID, "users"),
-    ("oauth", "users", NO_ID, "users"),
-    ("obo", NO_FLOWS, NO_ID, NO_FLOWS),
+    ("oauth", NO_PAGE, NO_ID, NO_PAGE),
+    ("oauth, its own page", "users", NO_ID, "users"),
+    ("machine", "users", "app", "users"),
+    ("obo", NO_OBO, NO_ID, NO_OBO),
     ("body", NO_BODY, NO_ID, NO_BODY),
-    ("body and oauth", NO_BODY, NO_ID, NO_BODY),
+    ("body and oauth", NO_PAGE, NO_ID, NO_PAGE),
     ("not inspected", "users", NO_CONNECTION, "users"),
     ("app, not inspected", NO_CONNECTION, NO_CONNECTION, APP_LEVEL),
     ("user, not inspected", "users", NO_ID, "users"),

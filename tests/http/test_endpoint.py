@@ -228,8 +228,9 @@ def test_a_session_that_trusts_no_environment_reads_no_netrc(mirror, clean_envir
         {"auth": BearerAuth(SECRET)},
         {"headers": {"Authorization": f"Bearer {SECRET}"}},
         {"headers": {"AUTHORIZATION": f"bearer {SECRET}"}},
+        {"headers": {"Authorization": f"DPoP {SECRET}"}},
     ],
-    ids=["auth", "headers", "any spelling"],
+    ids=["auth", "headers", "any spelling", "bound to a key"],
 )
 def test_a_bearer_token_does_not_go_to_another_machine_in_the_clear(host, options):
     with pytest.raises(RefusedError, match="plain http") as caught:
