@@ -45,7 +45,8 @@ class Registrar:
         clock: Tells the time.
         redirect_uri: Where users come back to.
         configured: The client that the operator has registered himself, if he has.
-        document: The client id metadata document, if there is one.
+        document: The client id metadata document, if there is one; used where it lists the
+            *redirect_uri*.
         client_name: What users are shown.
         method: How to authenticate at the token endpoint, if the configuration says.
     """
@@ -86,9 +87,11 @@ class Registrar:
         """
         if self._configured is not None:
             return at(self._configured, server.issuer)
-        if self._document is not None and server.client_id_metadata_document_supported:
+        document = self._document
+        takes_it = server.client_id_metadata_document_supported
+        if takes_it and document is not None and document.lists(self._redirect_uri):
             return ClientCredentials(
-                self._document.url, source="document", redirect_uri=self._redirect_uri
+                document.url, source="document", redirect_uri=self._redirect_uri
             )
         known = self._known(server.issuer)
         if known is not None:

@@ -122,6 +122,12 @@ def test_a_document_that_the_server_does_not_take_is_not_shown_to_it(registrar, 
     assert DOCUMENT.url.encode() not in site.requests[0].body
 
 
+def test_a_document_that_does_not_list_where_users_come_back_to_is_not_shown(registrar, site):
+    found = server(site, client_id_metadata_document_supported=True)
+    client = client_at(registrar("https://app.example/other", document=DOCUMENT), found)
+    assert client.source == "registered"
+
+
 def test_without_any_way_the_operator_is_told_what_to_do(registrar, site):
     with pytest.raises(OAuthError, match="configure its client_id") as caught:
         client_at(registrar(), server(site, registration_endpoint=None))
