@@ -212,7 +212,7 @@ class HttpEndpoint:
             recovered = auth.recover(response.status, response.headers, request, occasion)
         except MCPSyncError as error:
             response.close()
-            raise about_credentials(error, occasion) from error.__cause__
+            raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
         except BaseException:
             response.close()
             raise
@@ -332,7 +332,7 @@ def _authorized(
     try:
         auth.authorize(request, occasion)
     except MCPSyncError as error:
-        raise about_credentials(error, occasion) from error.__cause__
+        raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
     return request
 
 

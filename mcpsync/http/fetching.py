@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -79,7 +79,7 @@ class Fetcher:
         session: Session | None = None,
         reach: Reach = "public",
         headers: Mapping[str, str] | None = None,
-        trusted: Iterable[str] = (),
+        trusted: Collection[str] = (),
     ) -> None:
         self._session = session
         self._reach: Reach = reach
@@ -142,24 +142,41 @@ class Fetcher:
             RefusedError: It is not https, or http to this machine where that is allowed; or it
                 has credentials in it; or it names an address that is out of reach.
         """
-        reach = self._reach_of(url)
-        host = _host_in(url, reach)
+        host = self._host_in(url)
+        if host is not None and self._is_trusted(url):
+            return
         if host is None:
             raise RefusedError(
                 f"{safe_url(url)} is not used: only https:// URLs without credentials are, "
                 "and http:// on this machine where the server itself is on it."
             )
         address = _address_in(host)
-        is_out_of_reach = (
-            not is_within(address, reach)
+        is_within_reach = (
+            is_within(address, self._reach)
             if address is not None
-            else reach == "public" and is_loopback(host)
+            else self._reach != "public" or not is_loopback(host)
         )
-        if is_out_of_reach:
+        if not is_within_reach:
             raise RefusedError(
                 f"{safe_url(url)} leads to an address that is not public, where a URL that "
                 "somebody else has given must not lead; nothing was sent there."
             )
+
+    def _host_in(self, url: str) -> str | None:
+        """Return the host that a request to *url* would go to, if its form is good."""
+        try:
+            given, sent = urlsplit(url), urlsplit(prepared_url(url)[0])
+        except (ConfigurationError, ValueError):
+            return None
+        host = sent.hostname or ""
+        is_local = is_loopback(host) and (self._reach != "public" or self._is_trusted(url))
+        is_good = sent.scheme == "https" or (sent.scheme == "http" and is_local)
+        is_plain = url.isprintable() and "\\" not in url and "@" not in given.netloc
+        is_short = len(url) <= MAX_URL and len(host) <= MAX_HOST
+        return host if is_good and is_plain and is_short and host else None
+
+    def _is_trusted(self, url: str) -> bool:
+        return bool(self._trusted) and origin_of(prepared_url(url)[0]) in self._trusted
 
     def _send(
         self,
@@ -183,35 +200,14 @@ class Fetcher:
         ) as response:
             return Fetched(url, response.status, response.headers, response.read())
 
-    def _reach_of(self, url: str) -> Reach:
-        try:
-            is_trusted = bool(self._trusted) and origin_of(prepared_url(url)[0]) in self._trusted
-        except ConfigurationError:  # somebody gave something that is no URL of HTTP
-            is_trusted = False
-        return "anywhere" if is_trusted else self._reach
-
     def _settings(self, url: str) -> HttpSettings:
         found = HttpSettings.resolve(url, session=self._session)
         # A proxy is the operator's, often at a private address, and it resolves the names.
-        reach: Reach = self._reach_of(url) if found.key.proxy is None else "anywhere"
-        key = found.key._replace(reach=reach)
+        is_ours = found.key.proxy is not None or self._is_trusted(url)
+        key = found.key._replace(reach="anywhere" if is_ours else self._reach)
         return replace(
             found, headers={"user-agent": found.headers["user-agent"]}, auth=None, key=key
         )
-
-
-def _host_in(url: str, reach: Reach) -> str | None:
-    """Return the host that a request to *url* would go to, if its form is good."""
-    try:
-        given, sent = urlsplit(url), urlsplit(prepared_url(url)[0])
-    except (ConfigurationError, ValueError):
-        return None
-    host = sent.hostname or ""
-    is_local = reach != "public" and is_loopback(host)
-    is_good = sent.scheme == "https" or (sent.scheme == "http" and is_local)
-    is_plain = url.isprintable() and "\\" not in url and "@" not in given.netloc
-    is_short = len(url) <= MAX_URL and len(host) <= MAX_HOST
-    return host if is_good and is_plain and is_short and host else None
 
 
 def _address_in(host: str) -> str | None:

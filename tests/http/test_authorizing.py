@@ -332,6 +332,7 @@ def test_what_an_authorization_server_answers_is_not_taken_for_the_servers_answe
         ask(door(answering(NO).url, auth=Failing()))
     assert (caught.value.error, str(caught.value)) == (word, str(error))
     assert caught.value.retryable is error.retryable
+    assert caught.value.__cause__ is error
 
 
 def test_a_connection_lost_while_credentials_are_got_says_nothing_of_the_request(answering):
