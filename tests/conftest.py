@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,7 +65,7 @@ def _no_secret_is_told(request: pytest.FixtureRequest) -> None:
 
     Those are all of tests/auth, and those of modules that use one of the authorities.
     """
-    if _signs_in(request.module):
+    if guards.signs_in(request.module):
         request.getfixturevalue("leaks")
 
 
@@ -82,13 +80,6 @@ def leaks() -> Iterator[Leaks]:
     texts = found.take()
     if texts:
         pytest.fail("a secret is told:\n" + "\n".join(texts), pytrace=False)
-
-
-@functools.cache
-def _signs_in(module: ModuleType) -> bool:
-    helpers = {"support.authority", "support.people", "support.machines"}
-    used = {getattr(value, "__module__", None) for value in vars(module).values()}
-    return Path(str(module.__file__)).parent.name == "auth" or bool(helpers & used)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
