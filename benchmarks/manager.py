@@ -22,10 +22,11 @@ from crowd import measure_crowd, origins_needed
 from report import Report
 from reuse import measure_reuse
 from running import environment, finish, parser_of, say
+from signed_in import measure_signed_in
 from sweeping import measure_sweeping
 from users import measure_users
 
-MEASURES = ("reuse", "users", "sweep", "crowd")
+MEASURES = ("reuse", "signed", "users", "sweep", "crowd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _steps(report: Report, server: BareServer, plan: Plan) -> dict[str, Callable[[], None]]:
     return {
         "reuse": lambda: measure_reuse(report, server, plan.calls, say),
+        "signed": lambda: measure_signed_in(report, server, plan.calls, say),
         "users": lambda: measure_users(report, server, plan.users, say),
         "sweep": lambda: measure_sweeping(report, server, plan.swept, plan.sweeps, say),
         "crowd": lambda: measure_crowd(report, server, plan.threads, plan.crowds, say),

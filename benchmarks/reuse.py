@@ -30,7 +30,7 @@ def measure_reuse(
         variant = f"{era} {answer}"
         say(f"reuse: {variant}")
         with report.attempt("reuse", variant, MANAGER), _arms(server.target(era, answer)) as arms:
-            _record(report, variant, _medians(arms, size))
+            _record(report, variant, medians_of(arms, size))
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def _arms(target: Target) -> Iterator[Arms]:
         }
 
 
-def _medians(arms: Arms, size: Size) -> dict[str, list[float]]:
+def medians_of(arms: Arms, size: Size) -> dict[str, list[float]]:
     """Return each arm's median of every round, in seconds."""
     names = list(arms)
     medians: dict[str, list[float]] = {name: [] for name in names}

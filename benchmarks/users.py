@@ -13,6 +13,7 @@ import fresh
 from bare import BareServer
 from footprint import footprint, growth
 from report import Report
+from signed_in import manager_of, sign_in
 
 MEMORY_GOAL = 10.0
 SWEEP_GOAL = 50.0
@@ -29,14 +30,14 @@ def measure_users(
     report: Report, server: BareServer, users: int, say: Callable[[str], None]
 ) -> None:
     """Measure *users* idle users in fresh processes: once as they are, once with tracemalloc."""
-    for era in ("legacy", "modern"):
-        variant = f"{era}, {users:,}"
-        url = server.target(era, "json").url
+    for era, signed_in in (("legacy", False), ("modern", False), ("modern", True)):
+        variant = f"{era}{', signed in' if signed_in else ''}, {users:,}"
+        how = {"url": server.target(era, "json").url, "users": users, "signed_in": signed_in}
         with report.attempt("users", variant, MANAGER):
             say(f"users: {variant}")
-            found = fresh.run("users", {}, url=url, users=users, traced=False)
+            found = fresh.run("users", {}, **how, traced=False)
             say(f"users: {variant}, traced")
-            traced = fresh.run("users", {}, url=url, users=users, traced=True)
+            traced = fresh.run("users", {}, **how, traced=True)
             _record(report, variant, users, found, traced["bytes"])
 
 
@@ -56,18 +57,25 @@ def _record(report: Report, variant: str, users: int, found: dict[str, Any], tra
     report.notes.append(f"users, {variant}: the threads are {', '.join(found['names'])}")
 
 
-def keep_users(url: str, users: int, traced: bool) -> dict[str, Any]:
+def keep_users(url: str, users: int, traced: bool, signed_in: bool) -> dict[str, Any]:
     """Be the child: connect *users* users, list each one's tools, and tell what they keep."""
     import mcpsync
 
     before = footprint()
-    with mcpsync.MCPManager({"bare": {"url": url}}) as manager:
+    plain = {"bare": {"url": url}}
+    with manager_of(url) if signed_in else mcpsync.MCPManager(plain) as manager:
+
+        def use(user: str) -> None:
+            if signed_in:
+                sign_in(manager, user, url)
+            _use(manager, user)
+
         for number in range(WARM_USERS):
-            _use(manager, f"warm {number}")
+            use(f"warm {number}")
         warm = _traced() if traced else footprint()["bytes"]
         started = time.perf_counter()
         for number in range(users):
-            _use(manager, str(number))
+            use(str(number))
         seconds = time.perf_counter() - started
         grown = growth(before)
         found = {

@@ -419,6 +419,7 @@ class MCPManager(Calling, Authorizing):
         """
         deadline = Deadline(timeout)
         self._catalogues.close()
+        self._sign_ins.close()
         self._users.close(deadline)
         self._router.close(deadline)
         self._app.close(deadline)

@@ -13,6 +13,7 @@ import pytest
 
 from mcpsync._runtime import locks
 from support import guards
+from support.redis import redis_server
 
 if TYPE_CHECKING:
     from support.leaks import Leaks
@@ -80,6 +81,13 @@ def leaks() -> Iterator[Leaks]:
     texts = found.take()
     if texts:
         pytest.fail("a secret is told:\n" + "\n".join(texts), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of the tests' own, for all of them."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

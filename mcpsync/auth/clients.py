@@ -42,6 +42,7 @@ class ClientCredentials:
         issuer: Whose it is; None for one that any server may know (CIMD).
         redirect_uri: Where its users come back to.
         expires_at: Seconds since the epoch after which the secret is over; None for never.
+        scope: What it was registered for. Some servers let it ask for nothing else.
     """
 
     client_id: str
@@ -51,6 +52,7 @@ class ClientCredentials:
     issuer: str | None = None
     redirect_uri: str | None = None
     expires_at: float | None = None
+    scope: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,12 @@ def _unsupported() -> OAuthError:
 
 
 def registered(
-    answer: Mapping[str, Any], *, issuer: str, redirect_uri: str, asked: AuthMethod
+    answer: Mapping[str, Any],
+    *,
+    issuer: str,
+    redirect_uri: str,
+    asked: AuthMethod,
+    scopes: Sequence[str] = (),
 ) -> ClientCredentials:
     """Return the client that a registration made. (RFC 7591, section 3.2.1)
 
@@ -260,6 +267,7 @@ def registered(
         issuer=issuer,
         redirect_uri=redirect_uri,
         expires_at=_expiry(answer.get("client_secret_expires_at")) if secret else None,
+        scope=" ".join(scopes) or None,
     )
 
 

@@ -20,6 +20,7 @@ from .metadata import ServerMetadata, check_endpoint
 S256: Final = "S256"
 STATE_BYTES: Final = 32
 _CODE: Final = re.compile(r"[a-z]+(?:[_-][a-z]+)*")
+_NO: Final = "the authorization server did not agree"
 MAX_ERROR: Final = 64  # characters of an error code that are believed to be one
 
 
@@ -157,6 +158,24 @@ def check_issuer(server_says_it_sends: bool, issuer: str, iss: str | None) -> No
         )
 
 
+def check_origin(endpoint: str, iss: str | None) -> None:
+    """Hold who answered against where the user was sent, if nobody has said who is there.
+
+    Args:
+        endpoint: The authorization endpoint.
+        iss: What came back.
+
+    Raises:
+        OAuthError: Somebody of another origin answered; the code is not redeemed.
+    """
+    if iss is not None and _origin(iss) != _origin(endpoint):
+        raise OAuthError(
+            "the answer comes from another server than the user was sent to; it is not believed. "
+            "If it is right, configure who that is: issuer.",
+            error="issuer_mismatch",
+        )
+
+
 def code_of(returned: Returned) -> str:
     """Return the code, once ``iss`` was compared.
 
@@ -165,15 +184,22 @@ def code_of(returned: Returned) -> str:
             taken, if it is one: what it describes may be markup.
     """
     if returned.error is not None:
-        raise OAuthError(
-            f"the authorization server did not agree: {known_error(returned.error)}.",
-            error=known_error(returned.error),
-        )
+        error = known_error(returned.error)
+        who = "the user did not agree, or may not" if error == "access_denied" else _NO
+        raise OAuthError(f"{who}: {error}.", error=error)
     if not returned.code:
         raise OAuthError("there is no code in the answer.", error="code_missing")
     if not (returned.code.isascii() and returned.code.isprintable()):  # RFC 6749, appendix A.11
         raise OAuthError("what is in the answer is no code.", error="code_invalid")
     return returned.code
+
+
+def _origin(url: str) -> tuple[str, str] | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.scheme, parts.netloc
 
 
 def known_error(text: object) -> str:

@@ -68,7 +68,7 @@ class ServerMetadata(BaseModel):
     authorization_response_iss_parameter_supported: bool = False
     dpop_signing_alg_values_supported: Texts = ()
     is_guess: bool = False
-    """Nobody said so: the paths that 2025-03-26 takes for granted. (A24)"""
+    """Nobody said who it is: the paths that 2025-03-26 takes for granted (A24), or configured."""
 
     @property
     def refreshes(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
@@ -84,7 +85,7 @@ class OAuth:
 
     def owner_at(self, url: str) -> str:
         """Return whose sign-in it is, at the server at *url*."""
-        return f"{self._owner}:{_server(url)}"
+        return f"{quote(self._owner, safe='')}:{_server(url)}"
 
     def ceremony(self, url: str, session: Session | None = None) -> Ceremony:
         """Return how users sign in at the server at *url*."""
@@ -105,14 +106,22 @@ class OAuth:
         *,
         timeout: float = 30.0,
         cancel: Cancellation | None = None,
+        session: Session | None = None,
     ) -> None:
         """Complete a sign-in at the server at *url*, with what the user came back with.
+
+        Args:
+            url: The server.
+            answer: As *callback_handler* returns it.
+            timeout: Seconds.
+            cancel: Ends it.
+            session: Where proxies and TLS settings come from, if the client has a session, too.
 
         Raises:
             OAuthError: It is not what was waited for, or the authorization server said no.
             MCPSyncError: The token could not be had.
         """
-        self.ceremony(url).complete(
+        self.ceremony(url, session).complete(
             self.owner_at(url), returned_in(answer), Deadline(timeout), cancel
         )
 
@@ -179,7 +188,6 @@ class InteractiveSignIn(SignIn):
         self.ceremony.complete(
             self.owner, answer, Deadline(AFTERWARDS) if late else deadline, cancel
         )
-        deadline.check("waiting for the user to sign in")
 
 
 def returned_in(answer: Answer) -> Returned:
@@ -240,4 +248,8 @@ def fetcher_beside(
 
 def _server(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
+    found = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
+    if not parts.query:
+        return found
+    # It may tell one tenant's server from another's; and it may be a secret.
+    return f"{found}?{hashlib.sha256(parts.query.encode()).hexdigest()[:16]}"

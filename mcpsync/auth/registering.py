@@ -26,6 +26,7 @@ from .clients import (
 )
 from .codes import known_error
 from .metadata import ServerMetadata
+from .scopes import split
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ class Registrar:
     """Knows who we are at each authorization server, and registers where we are nobody yet.
 
     What was registered is kept in the store, for all users, by issuer and redirect URI: it is never
-    used at another. Thread-safe, and over processes: of several one registers.
+    used at another. If it was for less than is wanted now, another is registered, for all of it:
+    many servers let a client ask for nothing but what it was registered for. Thread-safe, and over
+    processes: of several one registers.
 
     Args:
         store: Where registrations are kept.
@@ -94,9 +97,10 @@ class Registrar:
                 document.url, source="document", redirect_uri=self._redirect_uri
             )
         known = self._known(server.issuer)
-        if known is not None:
+        endpoint = server.registration_endpoint
+        if known is not None and (endpoint is None or _suffices(known, scopes)):
             return known
-        if server.registration_endpoint is None:
+        if endpoint is None:
             raise OAuthError(
                 "the authorization server does not register clients by itself: register one there, "
                 "and configure its client_id.",
@@ -105,9 +109,17 @@ class Registrar:
         name = self._key(server.issuer)
         with hold(self._store, name, lease=LEASE, deadline=deadline, cancel=cancel):
             known = self._known(server.issuer)  # somebody else may have been faster
-            if known is not None:
+            if known is not None and _suffices(known, scopes):
                 return known
-            made = self._register(server, server.registration_endpoint, deadline, cancel, scopes)
+            before = split(known.scope) if known is not None else ()
+            wanted = tuple(dict.fromkeys([*before, *scopes]))
+            try:
+                made = self._register(server, endpoint, deadline, cancel, wanted)
+            except OAuthError as error:
+                if known is None:
+                    raise
+                logger.warning("not registered for more than before: %s", error.error)
+                return known  # its server may let it ask all the same
             self._store.set(name, json.dumps(asdict(made)).encode())
         return made
 
@@ -152,11 +164,20 @@ class Registrar:
             raise _refused(answer.status, answer.body)
         logger.info("registered as a client of an authorization server")
         return registered(
-            answer.json(), issuer=server.issuer, redirect_uri=self._redirect_uri, asked=method
+            answer.json(),
+            issuer=server.issuer,
+            redirect_uri=self._redirect_uri,
+            asked=method,
+            scopes=scopes,
         )
 
     def _key(self, issuer: str) -> str:
         return f"oauth:client:{_short(issuer)}:{_short(self._redirect_uri)}"
+
+
+def _suffices(client: ClientCredentials, scopes: Sequence[str]) -> bool:
+    """Whether it was registered for all of them, whatever the server made of that."""
+    return set(scopes) <= set(split(client.scope))
 
 
 def _client(value: bytes) -> ClientCredentials | None:

@@ -129,8 +129,6 @@ class Calling:
             options.get("oauth_end"),
             bool(options.get("return_on_oauth")),
         )
-        if who.oauth_start is None:
-            raise required
         return self._sign_ins.go_on(required, scope, who, again)
 
     def _connected(

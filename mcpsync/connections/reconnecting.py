@@ -16,7 +16,7 @@ from .._runtime.locks import new_lock
 from ..client.options import scope_of
 from ..config import ServerConfig, User, as_user
 from ..config.predicates import facts_of
-from ..errors import MCPSyncError
+from ..errors import ConnectionClosed, MCPSyncError
 from ..transports.base import CallScope
 from .catalogue import ToolCatalogues
 from .connection import Connection, Key
@@ -52,7 +52,7 @@ class Outcome(enum.StrEnum):
     """It failed lately; it is left alone for a while."""
     FAILED = "failed"
     LEFT_OUT = "left out"
-    """The caller's own time was over, or he called it off."""
+    """The caller's own time was over, he called it off, or the user was disconnected."""
 
 
 class Reconnection(NamedTuple):
@@ -259,11 +259,11 @@ class Reconnecting:
             self._connect(key, turn.config, owner, options)
             failed = False
         except MCPSyncError as error:
-            if scope.deadline.expired or (scope.cancel is not None and scope.cancel.cancelled):
+            called_off = scope.cancel is not None and scope.cancel.cancelled
+            if called_off or scope.deadline.expired or isinstance(error, ConnectionClosed):
                 return Reconnection(Outcome.LEFT_OUT, error)
             failed = True
             logger.warning("[MCP][User: %s][%s] not reconnected: %s", *key, error)
-            self._users.disconnect_user_connection(owner.id, key.server_name)
             return Reconnection(Outcome.FAILED, error)
         finally:
             self._reconnections.end(key, began, failed=failed)

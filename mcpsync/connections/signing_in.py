@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from .._runtime.cancel import Cancellation, Watch
 from .._runtime.clock import Clock
+from .._runtime.fork import after_fork_in_child
 from ..auth.ceremony import Ceremony, state_unknown
 from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
 from ..auth.grants import ClientCredentialsGrant, MachineGrant, WorkloadIdentity
 from ..auth.oauth import fetcher_beside
-from ..auth.options import OAuthOptions
+from ..auth.options import OAuthOptions, configured, configured_key
 from ..auth.signing_in import SignIn
-from ..auth.token_endpoint import ClientKey
-from ..auth.tokens import TokenStorage
+from ..auth.tokens import TokenStorage, is_for
 from ..client.core import MOST_SIGN_INS
 from ..config import HttpServerConfig, ServerConfig
 from ..config.oauth import OAuthConfig
 from ..config.predicates import is_oauth_server, is_user_sourced
-from ..errors import AuthorizationRequired, ConfigurationError, RefusedError, StoreError
+from ..errors import (
+    AuthorizationRequired,
+    ConfigurationError,
+    ConnectionClosed,
+    RefusedError,
+    RequestCancelled,
+    StoreError,
+)
 from ..http import Authorizer, Fetcher
 from ..http.settings import Session
 from ..stores import Store
@@ -106,6 +114,8 @@ class SignIns:
         self.flows = FlowStateManager(store, clock)
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
         self._machines: dict[str, tuple[ServerConfig, Authorizer]] = {}
+        self._closing = Cancellation()
+        after_fork_in_child(self._forget)
 
     def signs_in(self, config: ServerConfig) -> bool:
         """Whether users can sign in, or the application can, at a server configured like this."""
@@ -150,7 +160,7 @@ class SignIns:
         """Return what all connections to a server share: the application acts for itself."""
         known = self._machines.get(name)
         if known is None or known[0] != config:
-            made = _grant(said, self._clock).authorizer_for(config.url, self._session)
+            made = machine_grant(said, self._clock).authorizer_for(config.url, self._session)
             known = self._machines[name] = config, made
         return known[1]
 
@@ -172,24 +182,10 @@ class SignIns:
                 "MCPManager(oauth_redirect_uri=)."
             )
         check_redirect_uri(redirect_uri)
-        options = OAuthOptions(
-            redirect_uri,
-            client_id=said.client_id,
-            client_secret=said.client_secret,
-            client_key=_key(said),
-            issuer=said.issuer,
-            authorization_url=said.authorization_url,
-            token_url=said.token_url,
-            revocation_url=said.revocation_url,
-            token_endpoint_auth_method=said.token_endpoint_auth_method,
-            scopes=said.scope,
-            client_name=self._client_name,
-            document=self._document,
-            dpop=said.dpop,
-            send_resource=said.send_resource_parameter,
-            require_pkce=not said.skip_code_challenge_check,
-            headers=said.headers,
-        )
+        keywords = configured(said)
+        keywords["client_name"] = self._client_name
+        keywords["document"] = self._document
+        options = OAuthOptions(redirect_uri, **keywords)
         fetcher = (
             Fetcher(session=self._session, headers=said.headers)  # nothing of it is trusted
             if mine
@@ -215,6 +211,7 @@ class SignIns:
         Raises:
             OAuthError: It failed, or was cancelled.
             RequestTimeout, RequestCancelled: It took too long for the caller.
+            ConnectionClosed: The manager was closed.
         """
         url, flow_id = required.authorization_url, required.flow_id
         if who.oauth_start is None or url is None or flow_id is None:
@@ -224,11 +221,37 @@ class SignIns:
             return False
         try:
             who.oauth_start(url)
-            self.flows.wait_for_url(flow_id, url, scope.deadline, scope.cancel)
+            self._wait(flow_id, url, scope)
         finally:
             if who.oauth_end is not None:
                 who.oauth_end()
         return True
+
+    def _wait(self, flow_id: str, url: str, scope: CallScope) -> None:
+        """Wait until the sign-in is completed, it is called off, or the manager is closed."""
+        stop, closing = Cancellation(), self._closing
+        watches = [
+            Watch(cancel, lambda error: stop.cancel(error.reason))
+            for cancel in (scope.cancel, closing)
+        ]
+        try:
+            self.flows.wait_for_url(flow_id, url, scope.deadline, stop)
+        except RequestCancelled:
+            if closing.cancelled and (scope.cancel is None or not scope.cancel.cancelled):
+                raise ConnectionClosed("the manager is closed.") from None
+            raise
+        finally:
+            for watch in watches:
+                watch.end()
+
+    def close(self) -> None:
+        """Wake those who wait for a user; sign-ins under way can be completed all the same."""
+        self._closing.cancel("closed")
+
+    def _forget(self) -> None:
+        was_closed, self._closing = self._closing.cancelled, Cancellation()
+        if was_closed:
+            self._closing.cancel("closed")
 
     def go_on(
         self,
@@ -280,7 +303,7 @@ class SignIns:
             MCPSyncError: The tokens could not be had.
         """
         facts = flow.facts
-        if not self.are_for(config) or not _leads_to(config, facts["server_url"]):
+        if not self.are_for(config) or not _leads_to(config, facts):
             self.flows.fail(flow, "server_changed")
             raise RefusedError("the server was configured anew meanwhile; sign in again.")
         assert isinstance(config, HttpServerConfig)
@@ -307,11 +330,15 @@ class SignIns:
         What was done at another server of that name, before it was configured anew, counts for
         nothing.
         """
+        if isinstance(config, HttpServerConfig) and config.oauth and not config.oauth.is_of_users:
+            return AuthorizationStatus(True)  # the application has tokens of its own
         owner = owner_of(key)
         grant, flow = self.storage.find(owner), self.flows.find(owner)
-        if grant is not None and not _leads_to(config, grant.server_url):
+        if grant is not None and not _leads_to(
+            config, {"server_url": grant.server_url, "audience": grant.resource}
+        ):
             grant = None
-        if flow is not None and not _leads_to(config, flow.facts.get("server_url")):
+        if flow is not None and not _leads_to(config, flow.facts):
             flow = None
         good = grant is not None and (
             grant.tokens.refresh_token is not None or grant.is_good(self._clock.time())
@@ -349,11 +376,11 @@ class SignIns:
         return (grant.server_url if grant is not None else None) or _SOMEWHERE
 
 
-def _leads_to(config: ServerConfig | None, server_url: str | None) -> bool:
+def _leads_to(config: ServerConfig | None, facts: Mapping[str, Any]) -> bool:
     """Whether a server is, or for some user may be, where somebody has signed in."""
-    if not isinstance(config, HttpServerConfig) or server_url is None:
+    if not isinstance(config, HttpServerConfig) or "{{" in config.url:
         return True
-    return "{{" in config.url or config.url == server_url
+    return is_for(config.url, facts.get("server_url"), facts.get("audience"))
 
 
 def owner_of(key: Key) -> str:
@@ -368,7 +395,8 @@ def returned(state: str, code: str | None, iss: str | None, error: str | None) -
     return Returned(state, code, iss, error)
 
 
-def _grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
+def machine_grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
+    """Return how the application gets tokens where no user signs in."""
     common: dict[str, Any] = {
         "scopes": said.scope,
         "issuer": said.issuer,
@@ -380,13 +408,7 @@ def _grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
     return ClientCredentialsGrant(
         said.client_id or "",
         said.client_secret,
-        client_key=_key(said),
+        client_key=configured_key(said),
         token_endpoint_auth_method=said.token_endpoint_auth_method,
         **common,
     )
-
-
-def _key(said: OAuthConfig) -> ClientKey | None:
-    if said.private_key is None:
-        return None
-    return ClientKey(said.private_key, said.signing_algorithm)

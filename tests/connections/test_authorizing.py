@@ -9,13 +9,19 @@ from typing import Any
 import pytest
 
 from mcpsync import MCPManager
+from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.flows import PENDING_STALE, FlowStatus
+from mcpsync.auth.token_endpoint import Tokens
+from mcpsync.auth.tokens import Grant
+from mcpsync.connections.connection import Key
+from mcpsync.connections.signing_in import owner_of
 from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
     OAuthError,
     RefusedError,
     ServerNotFound,
+    StoreError,
 )
 from mcpsync.session.opening import eras
 from mcpsync.stores import MemoryStore
@@ -31,6 +37,7 @@ from support.people import (
     turned_away,
     what_comes_back,
 )
+from support.threads import outcome, start
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +86,8 @@ def test_the_call_of_a_user_without_tokens_says_where_to_send_him(
     assert required.authorization_url is not None
     assert required.authorization_url.startswith(f"{authority.issuer}/authorize?")
     assert query_of(required.authorization_url)["redirect_uri"] == CALLBACK
+    assert query_of(required.authorization_url)["state"] == required.state
+    assert str(required.state) not in f"{required} {required!r}"
     assert len(required.browser_binding or "") == 32
     assert (required.flow_id, required.server_name, required.user_id) == ("ada:crm", "crm", "ada")
     assert not required.maybe_executed
@@ -124,8 +133,25 @@ def test_another_manager_completes_what_one_began(
 
 def test_completing_twice_is_harmless(manager: MCPManager, authority: Authority) -> None:
     back = sign_in(manager, authority)
+    connection, before = manager.get_user_connections("ada")["crm"], len(authority.mcp.requests)
     assert manager.complete_authorization(**back) == ("crm", "ada")
     assert authority.count("token") == 1
+    assert manager.get_user_connections("ada")["crm"] is connection
+    assert len(authority.mcp.requests) == before
+
+
+def test_many_who_complete_it_at_once_do_it_once(manager: MCPManager, authority: Authority) -> None:
+    back = what_comes_back(authority, turned_away(manager).authorization_url)
+    done = [start(lambda: manager.complete_authorization(**back)) for _ in range(8)]
+    assert [outcome(each) for each in done] == [("crm", "ada")] * 8
+    assert authority.count("token") == 1
+    assert manager.stats()["totals"]["ConnectionCreated"] == 1
+
+
+def test_no_two_users_and_servers_have_one_sign_in() -> None:
+    names = ("a", "a:b", "a%3Ab", "b", "b:c", "", "ä")
+    owners = {owner_of(Key(user, server)) for user in names for server in names}
+    assert len(owners) == len(names) ** 2
 
 
 def test_another_user_cannot_complete_a_sign_in(manager: MCPManager, authority: Authority) -> None:
@@ -198,12 +224,11 @@ def test_the_user_is_connected_once_he_has_signed_in(
 ) -> None:
     sign_in(manager, authority)
     assert manager.get_user_connections("ada")["crm"].is_connected
+    before = len(authority.mcp.requests)
     functions = manager.get_server_tool_functions("ada", "crm")
     assert functions is not None
     assert "add_mcp_crm" in functions
-    before = len(authority.mcp.requests)
-    manager.get_server_tool_functions("ada", "crm")
-    assert len(authority.mcp.requests) == before
+    assert len(authority.mcp.requests) == before, "they were asked for already"
 
 
 def test_a_connection_from_before_the_sign_in_is_made_anew(
@@ -261,7 +286,7 @@ def test_a_sign_in_resets_the_breaker_of_that_user_alone(one: Authority) -> None
         assert {each["user_id"] for each in manager.stats()["breakers"]} == {"ada", "bob"}
         with manager_for(one, store=manager._sign_ins._store) as elsewhere:
             back = what_comes_back(one, turned_away(elsewhere).authorization_url)
-        manager.complete_authorization(**back)
+        manager.complete_authorization(**back, reconnect=False)
         assert {each["user_id"] for each in manager.stats()["breakers"]} == {"bob"}
 
 
@@ -365,8 +390,47 @@ def test_a_server_whose_url_is_the_users_own_is_signed_in_to(one: Authority) -> 
         assert manager.call_tool(*ADD, user="ada").structured_content == {"sum": 3}
         assert manager.authorization_status("crm", user="ada").is_authorized
         assert not manager.authorization_status("crm", user="bob").is_authorized
-        assert manager.revoke("crm", user="ada")
+        assert manager.revoke("crm", user="bob") is False
+        assert manager.revoke("crm", user="ada") is True
         assert not manager.authorization_status("crm", user="ada").is_authorized
+
+
+def test_a_server_whose_url_is_a_requests_own_is_signed_in_to_once(one: Authority) -> None:
+    with manager_for(one, {"url": f"{one.url}?in={{{{BODY_ID}}}}"}) as manager:
+        first = turned_away(manager, request_body={"ID": "1"}).authorization_url
+        assert turned_away(manager, request_body={"ID": "2"}).authorization_url == first
+        manager.complete_authorization(**what_comes_back(one, first))
+        for number in "123":
+            result = manager.call_tool(*ADD, user="ada", request_body={"ID": number})
+            assert result.structured_content == {"sum": 3}
+        assert one.count("token") == 1
+
+
+@pytest.mark.parametrize(
+    ("resource", "url", "is_for"),
+    [
+        (None, "https://crm.example/mcp", True),
+        (None, "https://crm.example/mcp?a=b", True),
+        (None, "https://crm.example/other", False),
+        (None, "https://crm.example:8443/mcp", False),
+        (None, "http://crm.example/mcp", False),
+        ("https://crm.example/", "https://crm.example/other", True),
+        ("https://crm.example/mcp", "https://crm.example/other", False),
+        ("https://crm.example/", "https://evil.example/mcp", False),
+    ],
+)
+def test_a_grant_is_for_the_server_it_was_agreed_to_for(
+    resource: str | None, url: str, is_for: bool
+) -> None:
+    grant = Grant(
+        tokens=Tokens("t"),
+        client=ClientCredentials("c"),
+        issuer="https://login.example",
+        token_endpoint="https://login.example/token",
+        resource=resource,
+        server_url="https://crm.example/mcp",
+    )
+    assert grant.is_for(url) is is_for
 
 
 def test_a_server_that_is_not_known_to_want_it_is_signed_in_to_when_it_does(
@@ -478,6 +542,28 @@ def test_what_a_user_configured_leads_to_no_private_address(one: Authority) -> N
         with pytest.raises(RefusedError):
             manager.complete_authorization(**{**back, "iss": None})
         assert one.count("token") == 0
+
+
+def test_an_application_that_acts_for_itself_has_one_token_for_all(one: Authority) -> None:
+    one.add_client("me", client_secret="s3cret")
+    oauth = {
+        "grant": "client_credentials",
+        "client_id": "me",
+        "client_secret": "s3cret",
+        "issuer": one.issuer,
+    }
+    config = {"requires_oauth": None, "oauth": oauth}
+    with manager_for(one, config, oauth_redirect_uri=None) as manager:
+        for user in (None, "ada", "bob"):
+            assert manager.call_tool(*ADD, user=user).structured_content == {"sum": 3}
+        assert one.count("token", grant_type="client_credentials") == one.count("token") == 1
+        assert len(set(tokens_seen(one))) == 1
+        assert manager.authorization_status("crm", user="ada").is_authorized
+        assert manager.reconnect_servers("ada") == {}
+        one.end_access_tokens()
+        calls = [start(lambda: manager.call_tool(*ADD, user="ada")) for _ in range(4)]
+        assert [outcome(each).structured_content for each in calls] == [{"sum": 3}] * 4
+        assert one.count("token") == 2
 
 
 # -- where a user stands --------------------------------------------------------------------------
@@ -598,6 +684,27 @@ def test_signing_out_of_what_is_no_longer_configured_forgets_everything_here(
         manager.registry.add_server("crm", {"url": one.url, "requires_oauth": True})
         assert not manager.authorization_status("crm", user="ada").is_authorized
         turned_away(manager)
+
+
+def test_signing_out_ends_the_connections_though_the_store_cannot_be_reached(
+    one: Authority,
+) -> None:
+    class Broken(MemoryStore):
+        broken = False
+
+        def delete(self, *args: Any) -> bool:
+            if self.broken:
+                raise StoreError("the store cannot be reached.")
+            return super().delete(*args)
+
+    store = Broken()
+    with manager_for(one, store=store) as manager:
+        sign_in(manager, one)
+        store.broken = True
+        with pytest.raises(StoreError) as caught:
+            manager.revoke("crm", user="ada")
+        assert (caught.value.server_name, caught.value.user_id) == ("crm", "ada")
+        assert manager.get_user_connections("ada") == {}
 
 
 def test_signing_out_resets_the_breaker(one: Authority) -> None:

@@ -20,6 +20,7 @@ from mcpsync.connections.reconnecting import (
 from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
+    ConnectionClosed,
     ConnectTimeout,
     RequestCancelled,
     RequestTimeout,
@@ -147,11 +148,16 @@ def test_one_is_at_it_at_a_time_until_he_is_taken_for_dead(
 def test_those_who_never_come_back_are_forgotten(
     tracker: ReconnectionTracker, clock: FakeClock
 ) -> None:
+    faithful = Key("0", "crm")
     for number in range(100):
         attempt(tracker, Key(str(number), "crm"), failed=True)
-    clock.advance(5 * MINUTE + FORGET_AFTER)
+    clock.advance(5 * MINUTE + FORGET_AFTER - 1)
+    attempt(tracker, faithful, failed=True)
+    assert len(tracker) == 100
+    clock.advance(1)
     attempt(tracker, failed=False)
-    assert len(tracker) == 0
+    assert len(tracker) == 1
+    assert attempt(tracker, faithful, failed=False) is Outcome.COOLING
 
 
 def test_a_forked_child_is_not_kept_from_it_by_its_parents_threads(
@@ -328,6 +334,22 @@ def test_it_can_be_called_off(many: MCPManager) -> None:
     found = many.reconnect_servers("ada", cancel=cancel)
     assert {each.outcome for each in found.values()} == {Outcome.LEFT_OUT}
     assert all(isinstance(each.error, RequestCancelled) for each in found.values())
+
+
+def test_a_user_who_is_disconnected_meanwhile_has_not_failed(
+    authority: Authority, signed_in: MemoryStore
+) -> None:
+    gate = Gate()
+    authority.say("/mcp", gate)  # type: ignore[arg-type]
+    with manager_for(authority, store=signed_in) as manager:
+        reconnecting = start(manager.reconnect_servers, "ada")
+        gate.wait_reached()
+        manager.disconnect_user_connections("ada")
+        found = outcome(reconnecting)["crm"]
+        gate.open()
+        assert found.outcome is Outcome.LEFT_OUT
+        assert isinstance(found.error, ConnectionClosed)
+        assert len(manager._reconnections) == 0
 
 
 @pytest.mark.parametrize(("config", "seconds"), [({}, 10.0), ({"connect_timeout": 3.0}, 3.0)])

@@ -13,6 +13,7 @@ from mcpsync import Cancellation, MCPManager
 from mcpsync.auth.flows import PENDING_STALE
 from mcpsync.errors import (
     AuthorizationRequired,
+    ConnectionClosed,
     InsufficientScope,
     OAuthError,
     RequestCancelled,
@@ -272,6 +273,27 @@ def test_who_waits_holds_no_connection_and_no_thread(one: Authority, screen: Scr
         assert manager.get_connection_stats()["pending_connections"] == 0
         manager.cancel_authorization("crm", user="ada")
         outcome(waiting)
+
+
+def test_closing_the_manager_wakes_all_who_wait_and_ends_no_sign_in(
+    one: Authority, screen: Screen
+) -> None:
+    store = MemoryStore()
+    with manager_for(one, store=store) as manager:
+        waiting = [
+            start(lambda: call(manager, screen)),
+            start(lambda: call(manager, screen, cancel=Cancellation())),
+        ]
+        url = screen.wait_shown(2)
+        began = time.monotonic()
+        manager.close()
+        for each in waiting:
+            assert isinstance(outcome(each), ConnectionClosed)
+        assert time.monotonic() - began < 2
+        assert screen.ended == 2
+    with manager_for(one, store=store) as manager:
+        manager.complete_authorization(**what_comes_back(one, url))
+        assert manager.call_tool(*ADD, user="ada").structured_content == {"sum": 3}
 
 
 # -- not waiting ----------------------------------------------------------------------------------
