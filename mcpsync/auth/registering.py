@@ -11,7 +11,7 @@ from dataclasses import asdict
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
-from ..errors import OAuthError
+from ..errors import HTTPStatusError, OAuthError, ProtocolError
 from ..http import Fetcher
 from ..stores import Store
 from ..stores.holding import hold
@@ -115,10 +115,10 @@ class Registrar:
             wanted = tuple(dict.fromkeys([*before, *scopes]))
             try:
                 made = self._register(server, endpoint, deadline, cancel, wanted)
-            except OAuthError as error:
+            except (OAuthError, HTTPStatusError, ProtocolError) as error:
                 if known is None:
                     raise
-                logger.warning("not registered for more than before: %s", error.error)
+                logger.warning("not registered for more than before: %s", error)
                 return known  # its server may let it ask all the same
             self._store.set(name, json.dumps(asdict(made)).encode())
         return made

@@ -153,7 +153,13 @@ def test_it_says_who_we_are_and_how_we_would_show_it(registrar, site):
         "scope": "read write",
     }
     assert client == ClientCredentials(
-        "me1", f"{SECRET}1", "client_secret_post", "registered", site.origin, BACK
+        "me1",
+        f"{SECRET}1",
+        "client_secret_post",
+        "registered",
+        site.origin,
+        BACK,
+        scope="read write",
     )
 
 
@@ -304,6 +310,25 @@ def test_an_answer_that_is_none_is_told_without_being_shown(body, registrar, sit
         client_at(registrar(), refusing(site, response(body, "201 Created")))
     assert SECRET not in str(caught.value)
     assert "<script" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        response(b'{"error": "invalid_scope"}', "400 Bad"),
+        response(MARKUP.encode()),
+        response(b"", "307 Moved", Location="https://evil.example/"),
+        response(b" " * 2_000_000),
+    ],
+    ids=["refusal", "page", "redirect", "large"],
+)
+def test_who_cannot_be_registered_for_more_is_who_he_was(page, registrar, site):
+    who = registrar()
+    found = server(site)
+    first = who.client_at(found, Deadline(LONG), scopes=("read",))
+    site.pages["/register"] = page
+    assert who.client_at(found, Deadline(LONG), scopes=("read", "write")) == first
+    assert len(site.requests) == 2
 
 
 def test_a_failure_is_not_kept(registrar, site):
