@@ -106,11 +106,11 @@ class SignIn(Authorizer):
         token, when = self._doubtful
         if sent is not None and sent == token and self._clock.monotonic() - when < DOUBTFUL:
             # It was refreshed because of a 401, and is turned down again: no loop.
-            return self._begin(demand, challenge, sent, occasion)
+            return self.begin(demand, challenge, sent, occasion)
         try:
             grant = self._refreshed(occasion, sent)
         except NoGrant:
-            return self._begin(demand, challenge, sent, occasion)
+            return self.begin(demand, challenge, sent, occasion)
         if sent is not None:  # otherwise it may be one that nobody has refreshed
             self._doubtful = grant.tokens.access_token, self._clock.monotonic()
         return True
@@ -201,9 +201,9 @@ class SignIn(Authorizer):
                 challenge=challenge,
                 required_scopes=demand.scope,
             )
-        return self._begin(demand, challenge, sent, occasion, asked, steps + 1)
+        return self.begin(demand, challenge, sent, occasion, asked, steps + 1)
 
-    def _begin(
+    def begin(
         self,
         demand: Demand,
         challenge: str | None,

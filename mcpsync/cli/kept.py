@@ -8,14 +8,13 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
 from .._runtime.clock import SystemClock
 from ..auth import OAuth
 from ..auth.challenge import Demand, challenges_in
-from ..auth.flows import Flow
 from ..auth.options import configured
 from ..auth.scopes import Scopes
 from ..auth.signing_in import SignIn
@@ -30,13 +29,11 @@ from ..errors import (
     StoreError,
 )
 from ..http import Authorizer, AuthorizerSource, Occasion
+from ..http.settings import Session
 from ..stores import SQLiteStore, Store
 from .loopback import HOST, PATH, PORT
 from .options import CONFIG_VARIABLE, Settings
 from .target import Target
-
-if TYPE_CHECKING:
-    from requests import Session
 
 REDIRECT: Final = f"http://{HOST}:{PORT}{PATH}"  # where nobody listens: what is kept needs no user
 STORE: Final = "MCPSYNC_STORE"
@@ -90,7 +87,7 @@ def opened_store() -> Iterator[Store]:
 @contextlib.contextmanager
 def store_if_there() -> Iterator[Store | None]:
     """Lend the store; None, and nothing is made, if nobody has signed in to anything yet."""
-    if not store_path().exists():
+    if not os.path.exists(store_path()):  # of what may not be looked at, Path would raise
         yield None
         return
     with opened_store() as store:
@@ -151,7 +148,15 @@ class KeptTokens(SignIn):
 
     demand: Demand | None = None
 
-    def begin(self, demand: Demand, asked: Scopes, occasion: Occasion, step_ups: int) -> Flow:
+    def begin(
+        self,
+        demand: Demand,
+        challenge: str | None,
+        sent: str | None,
+        occasion: Occasion,
+        asked: Scopes = (),
+        step_ups: int = 0,
+    ) -> NoReturn:
         """Say that somebody has to sign in."""
         self.demand = demand
         if step_ups:
@@ -234,7 +239,10 @@ def credentials_for(target: Target, settings: Settings) -> Iterator[Credentials]
             store = stack.enter_context(store_if_there())
             if store is not None and grant_of(config, store) is not None:
                 source = _Source(oauth_of(config, store, REDIRECT))
-        except StoreError as error:  # the server may not want to know who we are
+        except (
+            StoreError,
+            ConfigurationError,
+        ) as error:  # the server may not want to know who we are
             trouble = error.message
         yield Credentials(source, command, trouble)
 

@@ -230,9 +230,8 @@ def _revocation(grant: Grant | None, revoked: bool) -> str:
         return f"{one_line(grant.issuer)} has revoked the tokens."
     if grant.revocation_endpoint is None:
         return f"{one_line(grant.issuer)} cannot revoke tokens: they are good until they are over."
-    return (
-        f"{one_line(grant.issuer)} has not revoked the tokens: they are good until they are over."
-    )
+    issuer = one_line(grant.issuer)
+    return f"{issuer} has not revoked every token: what is left is good until it is over."
 
 
 def _facts(target: Target, grant: Grant | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import socket
 import stat
 import sys
 import webbrowser
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
@@ -298,6 +299,8 @@ def test_more_can_be_asked_for_later_and_nothing_is_lost(cli, authority, browser
     assert f"`mcpsync login {authority.url} --scope admin`" in outcome.err
     assert cli("login", authority.url, "--scope", "admin").code == 0
     assert browser.asked_for()["scope"] == "read admin"
+    registered = [said["scope"] for name, said in authority.asked if name == "register"]
+    assert registered == ["read", "read admin"]  # a client may not ask for more than that
     assert cli("call", authority.url, "echo", "text=hi").out == "hi\n"
     assert cli("login", authority.url, "--scope", "admin").out.startswith("You are signed in")
 
@@ -556,6 +559,26 @@ def test_a_store_that_cannot_be_read_troubles_nobody_who_needs_none(cli, authori
     cli("login", authority.url).assert_failed(7, "the store tokens.db cannot be used")
 
 
+def test_who_has_no_home_calls_servers_all_the_same(cli, authority, server, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cli("call", server.url, "add", *ADD).out == "3\n"
+    cli("tools", authority.url).assert_failed(5, "you have no home folder: MCPSYNC_STORE names")
+    cli("login", authority.url).assert_failed(2, "you have no home folder")
+
+
+def test_a_key_that_is_none_is_said(cli, authority, browser, server, monkeypatch):
+    cli("login", authority.url)
+    monkeypatch.setenv("MCPSYNC_STORE_KEY", "s3cret")
+    assert cli("call", server.url, "add", *ADD).out == "3\n"
+    outcome = cli("whoami", authority.url)
+    outcome.assert_failed(2, "key")
+    assert "s3cret" not in outcome.err
+
+
 def test_a_key_that_is_not_there_is_said(cli, authority, browser, monkeypatch):
     monkeypatch.setenv("MCPSYNC_STORE_KEY", new_key())
     cli("login", authority.url)
@@ -614,7 +637,7 @@ def test_where_tokens_are_not_revoked_they_are_forgotten_all_the_same(cli, autho
     authority.say("/revoke", Page(503), 2)
     outcome = cli("logout", authority.url)
     assert (outcome.code, outcome.err) == (0, "")
-    assert "has not revoked the tokens" in outcome.out
+    assert "has not revoked every token" in outcome.out
     assert kept(authority.url) is None
 
 
