@@ -1,16 +1,22 @@
 """Guards around every test, and a line with the counts for whoever adds up several runs."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mcpsync._runtime import locks
 from support import guards
 from support.redis import redis_server
+
+if TYPE_CHECKING:
+    from support.leaks import Leaks
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +58,29 @@ def _nothing_is_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
     found = guards.leftovers(before) + pytestconfig.stash[guards.LOOPBACK].take_offences()
     if found:
         pytest.fail(f"the test left behind: {', '.join(found)}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_told(request: pytest.FixtureRequest) -> None:
+    """Have every test that signs somebody in fail if a secret is in a log line or an error.
+
+    Those are all of tests/auth, and those of modules that use one of the authorities.
+    """
+    if guards.signs_in(request.module):
+        request.getfixturevalue("leaks")
+
+
+@pytest.fixture
+def leaks() -> Iterator[Leaks]:
+    """What is secret in this test, and what was said of it; see :class:`support.leaks.Leaks`."""
+    from support.leaks import Leaks
+
+    found = Leaks()
+    with pytest.MonkeyPatch.context() as patch, found.listening(patch):
+        yield found
+    texts = found.take()
+    if texts:
+        pytest.fail("a secret is told:\n" + "\n".join(texts), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,11 @@ import socket
 import subprocess
 import sys
 import threading
+from types import ModuleType
 
 import pytest
 
-from support import guards, processes
+from support import authority, guards, people, processes
 
 SHORT = 0.05
 
@@ -77,3 +78,18 @@ def test_the_hook_is_installed(request):
     with socket.socket() as sock, pytest.raises(PermissionError):
         sock.connect(("192.0.2.1", 80))
     assert loopback.take_offences() == ["connected to ('192.0.2.1', 80)"]
+
+
+@pytest.mark.parametrize(
+    ("file", "uses", "signs_in"),
+    [
+        ("tests/auth/test_x.py", None, True),
+        ("tests/connections/test_x.py", authority.Authority, True),
+        ("tests/connections/test_x.py", people.sign_in, True),
+        ("tests/connections/test_x.py", processes.alive, False),
+    ],
+)
+def test_who_signs_somebody_in_is_listened_to_for_secrets(file, uses, signs_in):
+    module = ModuleType("test_x")
+    module.__file__, module.something = file, uses
+    assert guards.signs_in(module) is signs_in

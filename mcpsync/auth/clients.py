@@ -93,6 +93,13 @@ class CimdDocument:
             "client_id": self.url,
         }
 
+    def lists(self, redirect_uri: str) -> bool:
+        """Whether users may come back to *redirect_uri* by this document.
+
+        On this machine any port will do: a listener takes what is free. (RFC 8252, section 7.3)
+        """
+        return any(_leads_to(listed, redirect_uri) for listed in self.redirect_uris)
+
 
 def check_cimd_url(url: str) -> None:
     """Raise ``ConfigurationError`` if *url* cannot be a client id."""
@@ -125,6 +132,14 @@ def check_redirect_uri(uri: str) -> None:
             "a redirect URI is https://, or http:// on this machine, or of a scheme of your own; "
             "it has no fragment."
         )
+
+
+def _leads_to(listed: str, redirect_uri: str) -> bool:
+    one, other = urlsplit(listed), urlsplit(redirect_uri)
+    is_local = one.scheme == "http" and is_loopback(one.hostname or "")
+    if not is_local or one.hostname != other.hostname:
+        return listed == redirect_uri
+    return one._replace(netloc="") == other._replace(netloc="")
 
 
 def is_private_use(uri: str) -> bool:

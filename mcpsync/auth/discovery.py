@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
@@ -15,6 +15,7 @@ from ..errors import (
     RequestTimeout,
 )
 from ..http import Fetched, Fetcher
+from ..protocol.versions import LATEST_MODERN
 from ..security.redaction import safe_url
 from .metadata import (
     ResourceMetadata,
@@ -28,6 +29,8 @@ from .metadata import (
 )
 
 logger = logging.getLogger(__name__)
+
+_SAYS: Final = {"mcp-protocol-version": LATEST_MODERN}  # suggested by 2025-03-26 (A25)
 
 
 class Discovered(NamedTuple):
@@ -163,7 +166,7 @@ class Discovery:
     ) -> Fetched | None:
         """Return the answer if there is a document; None if there is none at this place."""
         try:
-            answer = self._fetcher.get(url, deadline=deadline, cancel=cancel)
+            answer = self._fetcher.get(url, deadline=deadline, cancel=cancel, headers=_SAYS)
         except (RequestCancelled, RequestTimeout):
             raise
         except HTTPStatusError as error:  # a redirect that is not followed

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
-from ..errors import OAuthError
+from ..errors import HTTPStatusError, OAuthError, ProtocolError
 from ..http import Fetcher
 from ..stores import Store
 from ..stores.holding import hold
@@ -48,7 +48,8 @@ class Registrar:
         clock: Tells the time.
         redirect_uri: Where users come back to.
         configured: The client that the operator has registered himself, if he has.
-        document: The client id metadata document, if there is one.
+        document: The client id metadata document, if there is one; used where it lists the
+            *redirect_uri*.
         client_name: What users are shown.
         method: How to authenticate at the token endpoint, if the configuration says.
     """
@@ -89,9 +90,11 @@ class Registrar:
         """
         if self._configured is not None:
             return at(self._configured, server.issuer)
-        if self._document is not None and server.client_id_metadata_document_supported:
+        document = self._document
+        takes_it = server.client_id_metadata_document_supported
+        if takes_it and document is not None and document.lists(self._redirect_uri):
             return ClientCredentials(
-                self._document.url, source="document", redirect_uri=self._redirect_uri
+                document.url, source="document", redirect_uri=self._redirect_uri
             )
         known = self._known(server.issuer)
         endpoint = server.registration_endpoint
@@ -112,10 +115,10 @@ class Registrar:
             wanted = tuple(dict.fromkeys([*before, *scopes]))
             try:
                 made = self._register(server, endpoint, deadline, cancel, wanted)
-            except OAuthError as error:
+            except (OAuthError, HTTPStatusError, ProtocolError) as error:
                 if known is None:
                     raise
-                logger.warning("not registered for more than before: %s", error.error)
+                logger.warning("not registered for more than before: %s", error)
                 return known  # its server may let it ask all the same
             self._store.set(name, json.dumps(asdict(made)).encode())
         return made

@@ -96,6 +96,28 @@ def test_a_document_without_a_place_to_come_back_to_is_of_no_use():
 
 
 @pytest.mark.parametrize(
+    ("listed", "uri", "is_listed"),
+    [
+        (BACK, BACK, True),
+        (BACK, f"{BACK}/", False),
+        (BACK, "https://app.example:444/callback", False),
+        ("http://127.0.0.1/callback", "http://127.0.0.1:4711/callback", True),
+        ("http://127.0.0.1:1/callback", "http://127.0.0.1:2/callback", True),
+        ("http://127.0.0.1/callback", "http://127.0.0.1:4711/other", False),
+        ("http://127.0.0.1/callback", "http://127.0.0.1:4711/callback?a=b", False),
+        ("http://127.0.0.1/callback", "http://localhost:4711/callback", False),
+        ("http://127.0.0.1/callback", "https://127.0.0.1/callback", False),
+        ("http://127.0.0.1/callback", "http://ada@127.0.0.2/callback", False),
+        ("com.example.app:/callback", "com.example.app:/callback", True),
+    ],
+)
+def test_a_document_lists_places_letter_for_letter_but_for_ports_of_this_machine(
+    listed, uri, is_listed
+):
+    assert CimdDocument(URL, ["https://app.example/other", listed]).lists(uri) is is_listed
+
+
+@pytest.mark.parametrize(
     "uri",
     [
         BACK,

@@ -404,6 +404,20 @@ def test_lists_with_all_sorts_in_them_are_read_as_far_as_they_make_sense(mcp, ot
     assert found.server.grant_types_supported == ("x",)
 
 
+def test_whoever_is_asked_is_told_which_protocol_it_is_about(mcp, other):
+    """A25. It is nobody's credential, and nothing else goes along."""
+    mcp.pages[f"{RESOURCE}/mcp"] = resource(mcp, other.origin)
+    other.pages[SERVER] = server(other)
+    find(mcp)
+    for request in mcp.requests + other.requests:
+        assert request.headers["mcp-protocol-version"] == "2026-07-28"
+        assert set(request.headers) - {"host", "accept-encoding", "connection"} == {
+            "accept",
+            "mcp-protocol-version",
+            "user-agent",
+        }
+
+
 # -- 2025-03-26 ------------------------------------------------------------------------------
 
 

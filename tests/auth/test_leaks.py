@@ -78,3 +78,8 @@ def test_what_is_no_secret_may_be_told(leaks):
     with Authority() as authority:
         logging.getLogger("mcpsync.auth").debug("%s %s", authority.issuer, authority.url)
         assert not leaks.take()
+
+
+def test_a_test_that_does_not_ask_for_it_is_listened_to_as_well():
+    listening = {type(handler).__name__ for handler in logging.getLogger("mcpsync").handlers}
+    assert "Leaks" in listening

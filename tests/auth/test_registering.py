@@ -122,6 +122,12 @@ def test_a_document_that_the_server_does_not_take_is_not_shown_to_it(registrar, 
     assert DOCUMENT.url.encode() not in site.requests[0].body
 
 
+def test_a_document_that_does_not_list_where_users_come_back_to_is_not_shown(registrar, site):
+    found = server(site, client_id_metadata_document_supported=True)
+    client = client_at(registrar("https://app.example/other", document=DOCUMENT), found)
+    assert client.source == "registered"
+
+
 def test_without_any_way_the_operator_is_told_what_to_do(registrar, site):
     with pytest.raises(OAuthError, match="configure its client_id") as caught:
         client_at(registrar(), server(site, registration_endpoint=None))
@@ -326,6 +332,25 @@ def test_an_answer_that_is_none_is_told_without_being_shown(body, registrar, sit
         client_at(registrar(), refusing(site, response(body, "201 Created")))
     assert SECRET not in str(caught.value)
     assert "<script" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        response(b'{"error": "invalid_scope"}', "400 Bad"),
+        response(MARKUP.encode()),
+        response(b"", "307 Moved", Location="https://evil.example/"),
+        response(b" " * 2_000_000),
+    ],
+    ids=["refusal", "page", "redirect", "large"],
+)
+def test_who_cannot_be_registered_for_more_is_who_he_was(page, registrar, site):
+    who = registrar()
+    found = server(site)
+    first = who.client_at(found, Deadline(LONG), scopes=("read",))
+    site.pages["/register"] = page
+    assert who.client_at(found, Deadline(LONG), scopes=("read", "write")) == first
+    assert len(site.requests) == 2
 
 
 def test_a_failure_is_not_kept(registrar, site):

@@ -1,5 +1,6 @@
 """What no test may leave behind, and the only machine that it may connect to."""
 
+import functools
 import gc
 import ipaddress
 import os
@@ -8,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -121,3 +123,14 @@ def is_local(address: object) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@functools.cache
+def signs_in(module: ModuleType) -> bool:
+    """Whether the tests of *module* sign somebody in: so that no secret may be told there.
+
+    Those of tests/auth do, and those that use one of the authorities.
+    """
+    helpers = {"support.authority", "support.people", "support.machines"}
+    used = {getattr(value, "__module__", None) for value in vars(module).values()}
+    return Path(module.__file__ or "").parent.name == "auth" or bool(helpers & used)
