@@ -30,6 +30,7 @@ TEST = [
     "responses>=0.25",
     "hypothesis>=6.100",
     "flask>=3",
+    "django>=5.2",
     "greenlet>=3.1",
     *CLI,
     *PROMETHEUS,

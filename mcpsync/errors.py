@@ -14,7 +14,7 @@
     ├── StoreError                              where tokens are kept cannot be used
     ├── AuthError                               the server would not let us in
     │   ├── AuthorizationRequired               401           .authorization_url .challenge
-    │   │                                       .browser_binding .flow_id
+    │   │                                       .browser_binding .state .flow_id
     │   ├── InsufficientScope                   403           .required_scopes
     │   └── OAuthError                          signing in, or a token, failed  .error
     ├── TransportError
@@ -202,12 +202,15 @@ class AuthorizationRequired(AuthError):
         authorization_url: Where to send the user, once a sign-in was begun; otherwise None.
         browser_binding: What to keep in a cookie of the user's browser, and to hand to
             ``complete_authorization`` with what comes back, so that nobody else can complete it.
+        state: What the user comes back with; a name for that cookie, if it is to have one of its
+            own for each sign-in.
         flow_id: Whose sign-in it is, at which server.
         challenge: The server's ``WWW-Authenticate`` header, if it sent one.
     """
 
     authorization_url: str | None = None
     browser_binding: str | None = None
+    state: str | None = None
     flow_id: str | None = None
     challenge: str | None = None
 

@@ -10,6 +10,7 @@ import pytest
 
 from mcpsync._runtime import locks
 from support import guards
+from support.redis import redis_server
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,6 +52,13 @@ def _nothing_is_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
     found = guards.leftovers(before) + pytestconfig.stash[guards.LOOPBACK].take_offences()
     if found:
         pytest.fail(f"the test left behind: {', '.join(found)}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of the tests' own, for all of them."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

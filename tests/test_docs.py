@@ -12,6 +12,8 @@ stands for a :class:`LocalServer` of its own. HTML comments on a line of their o
     The next block is what the block before it printed; ``...`` stands for anything.
 ``<!-- server: key=value … -->``
     The page's servers are made with these arguments.
+``<!-- servers want sign-ins: key=value … -->``
+    The page's servers are each behind an :class:`Authority`, made with these arguments.
 ``<!-- server stops -->``, ``<!-- server starts -->``
     From here on the page's servers are gone, or are there again.
 ``<!-- server fails: NAME[:METHOD[:TIMES]] -->``
@@ -30,7 +32,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -40,11 +42,16 @@ from urllib.parse import urlsplit
 import pytest
 
 import mcpsync
-from mcpsync import errors, events, testing
+from mcpsync import auth, errors, events, testing
+from mcpsync.auth.flows import BUSY
+from mcpsync.auth.options import OAuthKeywords
 from mcpsync.client.options import CallOptions
 from mcpsync.config import HttpServerConfig, StdioServerConfig
+from mcpsync.config.oauth import OAuthConfig
+from mcpsync.connections.signing_in import AuthorizationStatus
 from mcpsync.testing import LocalServer
 from mcpsync.testing.command import parse_fault
+from support.authority import Authority
 from support.source import ROOT, library
 
 pytestmark = pytest.mark.once  # the pages are the same for every Python
@@ -60,6 +67,7 @@ EXAMPLE_URL = re.compile(
 )
 ENVIRONMENT = {  # what the pages take from it
     "APP_SECRET": "not-a-secret",
+    "STORE_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     "CRM_TOKEN": "crm-token",
     "NO_COLOR": "1",
     "COLUMNS": "100",
@@ -67,6 +75,7 @@ ENVIRONMENT = {  # what the pages take from it
 INSTALLS = re.compile(r"\bpip install\b|\bgit clone\b")
 FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)\s*")
 COMMENT = re.compile(r"\s*<!-- (?P<text>.*?) -->\s*")
+CLOSED = (mcpsync.Client, mcpsync.MCPManager, LocalServer, mcpsync.stores.SQLiteStore)
 EDGES = ("mcpsync.cli.", "mcpsync.testing.")  # named as a whole in the architecture
 
 
@@ -140,6 +149,8 @@ class Stage:
     folder: Path
     options: dict[str, Any] = field(default_factory=dict)
     servers: dict[str, LocalServer] = field(default_factory=dict)
+    make: Callable[..., LocalServer | Authority] = LocalServer
+    running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
     printed: str = ""
 
@@ -153,7 +164,7 @@ class Stage:
         traceback: TracebackType | None,
     ) -> None:
         for value in self.namespace.values():
-            if isinstance(value, mcpsync.Client | mcpsync.MCPManager | LocalServer):
+            if isinstance(value, CLOSED):
                 value.close()
                 atexit.unregister(value.close)
         self.namespace.clear()
@@ -181,14 +192,14 @@ class Stage:
         elif text == "server starts":
             for example, stopped in self.servers.items():
                 port = urlsplit(stopped.url).port
-                self.servers[example] = LocalServer(**self.options, port=port)
-                self.servers[example].start()
+                self.servers[example] = self._started(port=port)
         elif text.startswith("server fails: "):
             injection = parse_fault(text.removeprefix("server fails: "))
             for server in self.servers.values():
                 server.inject(injection.fault, injection.method, injection.times)
-        elif text.startswith("server: "):
-            pairs = (word.partition("=") for word in text.removeprefix("server: ").split())
+        elif text.startswith(("server: ", "servers want sign-ins: ")):
+            self.make = Authority if "sign-ins" in text else LocalServer
+            pairs = (word.partition("=") for word in text.partition(": ")[2].split())
             self.options |= {key: int(v) if v.isdigit() else v for key, _, v in pairs}
         else:
             assert not text.startswith("server"), f"nobody knows what {text!r} means"
@@ -228,14 +239,16 @@ class Stage:
 
     def _server(self, example: str) -> LocalServer:
         if example not in self.servers:
-            self.servers[example] = LocalServer(**self.options)
-            self.servers[example].start()
+            self.servers[example] = self._started()
         return self.servers[example]
+
+    def _started(self, **more: Any) -> LocalServer:
+        made = self.running.enter_context(self.make(**self.options, **more))
+        return made.mcp if isinstance(made, Authority) else made
 
     def stop(self) -> None:
         """Close the page's servers; their URLs lead nowhere from now on."""
-        for server in self.servers.values():
-            server.close()
+        self.running.close()
 
 
 def _host_and_port(url: str) -> str:
@@ -318,6 +331,8 @@ def subclasses(base: type) -> Iterator[type]:
 @pytest.fixture
 def stage(request, tmp_path, monkeypatch):
     page = ROOT / request.param
+    if "django" in page.name:
+        pytest.importorskip("django", reason="the page is about Django")
     if "import flask" in page.read_text("utf-8") or "from flask" in page.read_text("utf-8"):
         pytest.importorskip("flask", reason="the page is about Flask")
     monkeypatch.chdir(tmp_path)
@@ -420,6 +435,33 @@ def test_the_reference_names_every_method_and_parameter_of_a_manager():
 def test_the_reference_names_every_field_of_a_configuration():
     fields = {*HttpServerConfig.model_fields, *StdioServerConfig.model_fields}
     assert unmentioned(fields, "reference/configuration.md") == []
+
+
+def test_the_reference_names_all_of_signing_in():
+    manager = mcpsync.MCPManager
+    names = parameters(manager, "complete_authorization", "authorization_status", "revoke")
+    names |= parameters(auth.OAuth) | parameters(auth.CimdDocument) | set(auth.__all__)
+    for grant in (auth.ClientCredentialsGrant, auth.WorkloadIdentity, auth.EnterpriseManaged):
+        names |= parameters(grant, "__init__")
+    for owner in (OAuthConfig, OAuthKeywords, errors.AuthorizationRequired, AuthorizationStatus):
+        names |= set(inspect.get_annotations(owner))
+    names |= {"oauth_start", "oauth_end", "return_on_oauth", "server_name", "user_id"}
+    assert unmentioned(names - {"model_config", "session"}, "reference/sign-in.md") == []
+
+
+def test_the_reference_names_every_word_of_an_error_in_signing_in():
+    words = {
+        word
+        for module in library()
+        for call in ast.walk(module.tree)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "OAuthError"
+        for keyword in call.keywords
+        if keyword.arg == "error"
+        for word in [getattr(keyword.value, "value", BUSY)]
+        if isinstance(word, str)
+    }
+    assert len(words) > 10
+    assert unmentioned(words, "reference/sign-in.md") == []
 
 
 def test_the_reference_names_every_member_of_the_test_server():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock, SystemClock
 from .._runtime.deadline import Deadline
 from ..errors import MCPSyncError, OAuthError, StoreError
-from ..http import Fetcher
+from ..http import Fetched, Fetcher
 from ..stores import Store
 from .challenge import Demand
 from .clients import ClientCredentials
@@ -22,6 +22,7 @@ from .codes import (
     Verifier,
     authorization_url,
     check_issuer,
+    check_origin,
     check_pkce,
     code_of,
     new_state,
@@ -29,11 +30,11 @@ from .codes import (
 from .discovery import Discovered, Discovery
 from .dpop import DPoPKey
 from .flows import BUSY, Flow, FlowStateManager, FlowStatus
-from .metadata import ServerMetadata, covers
+from .metadata import ServerMetadata, canonical_resource, covers
 from .options import OAuthOptions
 from .registering import Registrar
 from .scopes import OFFLINE, Scopes, scopes_to_ask_for
-from .token_endpoint import TokenEndpoint
+from .token_endpoint import TokenEndpoint, refused
 from .tokens import CLIENT_IS_UNKNOWN, Grant, TokenStorage, is_for
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,8 @@ class Ceremony:
         asked: Scopes = (),
         step_ups: int = 0,
         facts: Mapping[str, Any] | None = None,
-    ) -> Flow:
+        is_needed: Callable[[], bool] = lambda: True,
+    ) -> Flow | None:
         """Return the sign-in that is under way, or begin one.
 
         Args:
@@ -103,6 +105,10 @@ class Ceremony:
             asked: What was asked for before, and is asked for again.
             step_ups: How often more was asked for.
             facts: Kept with it, for whoever completes it.
+            is_needed: Asked just before one is begun: somebody may have signed in by then.
+
+        Returns:
+            None if none is needed any more.
 
         Raises:
             MCPSyncError: It cannot be begun.
@@ -128,6 +134,8 @@ class Ceremony:
             client = self._registrar.client_at(found.server, deadline, cancel, scopes)
             kept = {**(facts or {}), "step_ups": step_ups}
             make = partial(self._made, owner, found, client, scopes, kept)
+            if not is_needed():
+                return None
             begun = self.flows.begin(owner, make, instead_of=there)
             if needed <= {*begun.facts["scopes"]}:
                 return begun
@@ -169,6 +177,7 @@ class Ceremony:
                 **facts,
                 "server_url": self.server_url,
                 "issuer": server.issuer,
+                "sent_to": server.authorization_endpoint if server.is_guess else None,
                 "says_iss": server.authorization_response_iss_parameter_supported,
                 "token_endpoint": server.token_endpoint,
                 "revocation_endpoint": server.revocation_endpoint,
@@ -196,8 +205,9 @@ class Ceremony:
                 token_endpoint=options.token_url,
                 revocation_endpoint=options.revocation_url,
                 code_challenge_methods_supported=("S256",),
+                is_guess=options.issuer is None,
             )
-            return Discovered(server, None, None)
+            return Discovered(server, None, canonical_resource(self._server_url))
         return self._discovery.find(
             self._server_url,
             deadline,
@@ -223,7 +233,7 @@ class Ceremony:
         flow = self.flows.find_by_state(returned.state or "")
         if flow is None or flow.flow_id != owner:
             raise state_unknown()
-        check_issuer(flow.facts["says_iss"], flow.facts["issuer"], returned.iss)
+        check_who_answers(flow, returned.iss)
         try:
             code = code_of(returned)
         except OAuthError as error:
@@ -333,7 +343,8 @@ class Ceremony:
         What is kept here is gone in every case, whatever the authorization server says. (RFC 7009)
 
         Returns:
-            Whether that server has revoked them, too.
+            Whether that server has revoked them, too. One that cannot revoke an access token, since
+            its signature alone makes it good, has done so with the refresh token.
 
         Raises:
             StoreError: They could not be forgotten.
@@ -378,8 +389,23 @@ class Ceremony:
                 logger.warning("a token was not revoked at its server: %s", error)
                 done = False
             else:
-                done = done and answer.status == 200
+                done = done and (answer.status == 200 or _cannot_be(answer, grant, hint))
         return done
+
+
+def _cannot_be(answer: Fetched, grant: Grant, hint: str) -> bool:
+    """Whether a token cannot be revoked, but nothing can follow it: a JWT, most often."""
+    ended = hint == "access_token" and grant.tokens.refresh_token is not None
+    return ended and refused(answer).error == "unsupported_token_type"
+
+
+def check_who_answers(flow: Flow, iss: str | None) -> None:
+    """Hold who answered against who was asked; see :func:`check_issuer`. (A10)"""
+    facts = flow.facts
+    if facts["sent_to"] is None:
+        check_issuer(facts["says_iss"], facts["issuer"], iss)
+    else:
+        check_origin(facts["sent_to"], iss)
 
 
 def state_unknown() -> OAuthError:

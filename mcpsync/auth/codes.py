@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -18,7 +19,8 @@ from .metadata import ServerMetadata, check_endpoint
 
 S256: Final = "S256"
 STATE_BYTES: Final = 32
-_PRINTABLE: Final = frozenset(chr(code) for code in range(0x20, 0x7F)) - {'"', "\\"}
+_CODE: Final = re.compile(r"[a-z]+(?:[_-][a-z]+)*")
+_NO: Final = "the authorization server did not agree"
 MAX_ERROR: Final = 64  # characters of an error code that are believed to be one
 
 
@@ -156,6 +158,24 @@ def check_issuer(server_says_it_sends: bool, issuer: str, iss: str | None) -> No
         )
 
 
+def check_origin(endpoint: str, iss: str | None) -> None:
+    """Hold who answered against where the user was sent, if nobody has said who is there.
+
+    Args:
+        endpoint: The authorization endpoint.
+        iss: What came back.
+
+    Raises:
+        OAuthError: Somebody of another origin answered; the code is not redeemed.
+    """
+    if iss is not None and _origin(iss) != _origin(endpoint):
+        raise OAuthError(
+            "the answer comes from another server than the user was sent to; it is not believed. "
+            "If it is right, configure who that is: issuer.",
+            error="issuer_mismatch",
+        )
+
+
 def code_of(returned: Returned) -> str:
     """Return the code, once ``iss`` was compared.
 
@@ -164,10 +184,9 @@ def code_of(returned: Returned) -> str:
             taken, if it is one: what it describes may be markup.
     """
     if returned.error is not None:
-        raise OAuthError(
-            f"the authorization server did not agree: {known_error(returned.error)}.",
-            error=known_error(returned.error),
-        )
+        error = known_error(returned.error)
+        who = "the user did not agree, or may not" if error == "access_denied" else _NO
+        raise OAuthError(f"{who}: {error}.", error=error)
     if not returned.code:
         raise OAuthError("there is no code in the answer.", error="code_missing")
     if not (returned.code.isascii() and returned.code.isprintable()):  # RFC 6749, appendix A.11
@@ -175,8 +194,19 @@ def code_of(returned: Returned) -> str:
     return returned.code
 
 
+def _origin(url: str) -> tuple[str, str] | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.scheme, parts.netloc
+
+
 def known_error(text: object) -> str:
-    """Return an error code as it may be shown: short, without anything but a code's characters."""
-    if not isinstance(text, str) or not 0 < len(text) <= MAX_ERROR or "<" in text:
-        return "unknown_error"
-    return text if set(text) <= _PRINTABLE else "unknown_error"
+    """Return an error code as it may be shown: words, and nothing that a secret could be part of.
+
+    Registered codes are lower case, with underscores. Whatever else stands there may be markup, or
+    the very token that was sent.
+    """
+    is_one = isinstance(text, str) and len(text) <= MAX_ERROR and _CODE.fullmatch(text) is not None
+    return str(text) if is_one else "unknown_error"

@@ -76,6 +76,7 @@ class Discovery:
 
         Raises:
             OAuthError: They contradict themselves, or nobody is there who issues tokens.
+            RefusedError: Somebody names a URL that must not be used. (A21, S1)
             MCPSyncError: Somebody who was named could not be asked.
         """
         resource = self._resource(server_url, hint, deadline, cancel)
@@ -106,10 +107,11 @@ class Discovery:
     def _server(
         self, issuer: str, deadline: Deadline, cancel: Cancellation | None
     ) -> ServerMetadata:
+        self._fetcher.check(issuer)
         for url in server_metadata_urls(issuer):
             answer = self._ask(url, deadline, cancel)
             if answer is not None:
-                return read_server(answer.json(), issuer)
+                return self._usable(read_server(answer.json(), issuer))
         raise OAuthError(
             f"the authorization server {safe_url(issuer)} does not describe itself.",
             error="no_metadata",
@@ -129,8 +131,27 @@ class Discovery:
         for url in server_metadata_urls(guess.issuer):
             answer = self._ask(url, deadline, cancel)
             if answer is not None:
-                return read_server(answer.json(), None)
+                return self._usable(read_server(answer.json(), guess.issuer, exactly=False))
         return guess
+
+    def _usable(self, server: ServerMetadata) -> ServerMetadata:
+        """Return *server* if nothing that it names is out of reach. (S1, S2)
+
+        Raises:
+            OAuthError: It gives no tokens.
+            RefusedError: It would have us, or a user, go where its word must not lead.
+        """
+        if server.token_endpoint is None:
+            raise OAuthError("the authorization server has no token endpoint.", error="no_endpoint")
+        for url in (
+            server.authorization_endpoint,
+            server.token_endpoint,
+            server.registration_endpoint,
+            server.revocation_endpoint,
+        ):
+            if url is not None:
+                self._fetcher.check(url)
+        return server
 
     def _ask(
         self,
@@ -146,6 +167,8 @@ class Discovery:
         except (RequestCancelled, RequestTimeout):
             raise
         except HTTPStatusError as error:  # a redirect that is not followed
+            if is_named:
+                raise
             logger.debug("no metadata at %s: %s", safe_url(url), error)
             return None
         if answer.status >= 500 or answer.status == 429:

@@ -18,7 +18,7 @@ from .clients import ClientCredentials
 from .discovery import Discovered, Discovery
 from .dpop import DPoPKey
 from .metadata import ServerMetadata, canonical_resource
-from .oauth import reach_beside
+from .oauth import fetcher_beside
 from .scopes import OFFLINE, Scopes, scopes_to_ask_for
 from .token_endpoint import NONCE_WANTED, ClientKey, TokenEndpoint, Tokens
 from .tokens import SKEW
@@ -106,9 +106,11 @@ class MachineGrant:
             reach: Where those may be whom nobody of ours has named; by default, on this machine if
                 the server is. Whom the options name may be anywhere, unless this is given.
         """
-        named = self.named() if reach is None else ()
-        reach = reach_beside(url) if reach is None else reach
-        fetcher = Fetcher(session=session, reach=reach, headers=self.headers, trusted=named)
+        fetcher = (
+            fetcher_beside(url, session, self.headers, said=self.named())
+            if reach is None
+            else Fetcher(session=session, reach=reach, headers=self.headers)
+        )
         return MachineAuthorizer(url, self, fetcher)
 
     def named(self) -> list[str]:

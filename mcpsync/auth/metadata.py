@@ -22,6 +22,7 @@ OPENID: Final = "/.well-known/openid-configuration"
 M = TypeVar("M", bound=BaseModel)
 
 MOST: Final = 64  # entries of a list that are looked at
+_NOT_IN_URLS: Final = frozenset(' "<>\\^`{|}')  # RFC 3986: these are written as %xx
 
 
 def _texts(value: Any) -> Any:
@@ -67,7 +68,7 @@ class ServerMetadata(BaseModel):
     authorization_response_iss_parameter_supported: bool = False
     dpop_signing_alg_values_supported: Texts = ()
     is_guess: bool = False
-    """Nobody said so: the paths that 2025-03-26 takes for granted. (A24)"""
+    """Nobody said who it is: the paths that 2025-03-26 takes for granted (A24), or configured."""
 
     @property
     def refreshes(self) -> bool:
@@ -114,12 +115,17 @@ def read_resource(document: Mapping[str, Any], server_url: str) -> ResourceMetad
     return found
 
 
-def read_server(document: Mapping[str, Any], issuer: str | None) -> ServerMetadata:
+def read_server(
+    document: Mapping[str, Any], issuer: str, *, exactly: bool = True
+) -> ServerMetadata:
     """Return what an authorization server's document says, if it is that of *issuer*. (A6)
 
     Args:
         document: What came.
-        issuer: What it has to say, letter for letter; None where nobody said whom to ask (A24).
+        issuer: What it has to say, letter for letter.
+        exactly: False where nobody named the issuer, and the server itself is asked (A24). Then any
+            issuer of its origin will do. One of another origin is never believed: whoever says that
+            he is somebody else would be sent the client, and the codes, that are meant for that.
 
     Raises:
         MessageInvalid: It is no such document.
@@ -127,7 +133,7 @@ def read_server(document: Mapping[str, Any], issuer: str | None) -> ServerMetada
         RefusedError: One of its endpoints is not https. (A21)
     """
     found = _parsed(ServerMetadata, document, "authorization-server metadata")
-    if issuer is not None and found.issuer != issuer:
+    if not (found.issuer == issuer or (not exactly and _are_of_one_origin(found.issuer, issuer))):
         raise OAuthError(
             f"the metadata of {safe_url(issuer)} says that it is {safe_url(found.issuer)}, "
             "so it is not used.",
@@ -161,7 +167,8 @@ def check_endpoint(url: str | None, name: str) -> None:
     except ValueError:
         host, parts = "", urlsplit("")
     is_good = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-    if not host or not is_good or "@" in parts.netloc or not url.isprintable() or " " in url:
+    is_plain = url.isascii() and url.isprintable() and not _NOT_IN_URLS & set(url)
+    if not host or not is_good or "@" in parts.netloc or not is_plain:
         raise RefusedError(
             f"the {name} endpoint of the authorization server is {safe_url(url)!r}; "
             "only https:// URLs are used, and http:// on this machine."
@@ -170,13 +177,12 @@ def check_endpoint(url: str | None, name: str) -> None:
 
 def covers(resource: str, server_url: str) -> bool:
     """Whether *resource* stands for a server: the same origin, and its path or one above it."""
-    try:
-        theirs, ours = urlsplit(resource), urlsplit(server_url)
-        same = _origin(theirs) == _origin(ours)
-    except ValueError:
+    if not resource.isprintable() or not _are_of_one_origin(resource, server_url):
         return False
+    theirs, ours = urlsplit(resource), urlsplit(server_url)
     above = theirs.path.rstrip("/") + "/"
-    return same and not theirs.fragment and (ours.path.rstrip("/") + "/").startswith(above)
+    is_above = (ours.path.rstrip("/") + "/").startswith(above)
+    return is_above and "@" not in theirs.netloc and not theirs.fragment
 
 
 def canonical_resource(server_url: str) -> str:
@@ -185,6 +191,13 @@ def canonical_resource(server_url: str) -> str:
     netloc = parts.netloc.rpartition("@")[2].lower()
     path = parts.path if parts.path != "/" else ""
     return urlunsplit((parts.scheme.lower(), netloc, path, parts.query, ""))
+
+
+def _are_of_one_origin(one: str, other: str) -> bool:
+    try:
+        return _origin(urlsplit(one)) == _origin(urlsplit(other))
+    except ValueError:
+        return False
 
 
 def _origin(parts: Any) -> tuple[str, str | None, int | None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
@@ -84,7 +85,7 @@ class OAuth:
 
     def owner_at(self, url: str) -> str:
         """Return whose sign-in it is, at the server at *url*."""
-        return f"{self._owner}:{_server(url)}"
+        return f"{quote(self._owner, safe='')}:{_server(url)}"
 
     def ceremony(self, url: str, session: Session | None = None) -> Ceremony:
         """Return how users sign in at the server at *url*."""
@@ -92,8 +93,8 @@ class OAuth:
             url,
             self._options,
             store=self._store,
-            fetcher=Fetcher(
-                session=session, reach=reach_beside(url), headers=self._options.headers
+            fetcher=fetcher_beside(
+                url, session, self._options.headers, said=self._options.said_urls
             ),
             clock=self._clock,
         )
@@ -105,14 +106,22 @@ class OAuth:
         *,
         timeout: float = 30.0,
         cancel: Cancellation | None = None,
+        session: Session | None = None,
     ) -> None:
         """Complete a sign-in at the server at *url*, with what the user came back with.
+
+        Args:
+            url: The server.
+            answer: As *callback_handler* returns it.
+            timeout: Seconds.
+            cancel: Ends it.
+            session: Where proxies and TLS settings come from, if the client has a session, too.
 
         Raises:
             OAuthError: It is not what was waited for, or the authorization server said no.
             MCPSyncError: The token could not be had.
         """
-        self.ceremony(url).complete(
+        self.ceremony(url, session).complete(
             self.owner_at(url), returned_in(answer), Deadline(timeout), cancel
         )
 
@@ -179,7 +188,6 @@ class InteractiveSignIn(SignIn):
         self.ceremony.complete(
             self.owner, answer, Deadline(AFTERWARDS) if late else deadline, cancel
         )
-        deadline.check("waiting for the user to sign in")
 
 
 def returned_in(answer: Answer) -> Returned:
@@ -219,6 +227,29 @@ def reach_beside(url: str) -> Reach:
     return "loopback" if is_loopback(origin_of(url)[1]) else "public"
 
 
+def fetcher_beside(
+    url: str,
+    session: Session | None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    said: Iterable[str | None] = (),
+) -> Fetcher:
+    """Return what reaches those whom the server at *url* names.
+
+    Args:
+        url: The server, which the operator has configured.
+        session: Where proxies and TLS settings come from.
+        headers: Sent with every request.
+        said: Further URLs that are the operator's own words; None where he did not say.
+    """
+    trusted = [url, *(each for each in said if each is not None)]
+    return Fetcher(session=session, reach=reach_beside(url), headers=headers, trusted=trusted)
+
+
 def _server(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
+    found = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
+    if not parts.query:
+        return found
+    # It may tell one tenant's server from another's; and it may be a secret.
+    return f"{found}?{hashlib.sha256(parts.query.encode()).hexdigest()[:16]}"

@@ -73,6 +73,11 @@ class OAuthOptions:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def said_urls(self) -> tuple[str | None, ...]:
+        """What is the operator's own word, and may be at any address."""
+        return self.issuer, self.authorization_url, self.token_url, self.revocation_url
+
     def client(self) -> ClientCredentials | None:
         """Return the client that was registered by hand, if one was."""
         if self.client_id is None:

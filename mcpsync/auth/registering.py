@@ -26,6 +26,7 @@ from .clients import (
 )
 from .codes import known_error
 from .metadata import ServerMetadata
+from .scopes import split
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ class Registrar:
     """Knows who we are at each authorization server, and registers where we are nobody yet.
 
     What was registered is kept in the store, for all users, by issuer and redirect URI: it is never
-    used at another. Thread-safe, and over processes: of several one registers.
+    used at another. If it was for less than is wanted now, another is registered, for all of it:
+    many servers let a client ask for nothing but what it was registered for. Thread-safe, and over
+    processes: of several one registers.
 
     Args:
         store: Where registrations are kept.
@@ -91,9 +94,10 @@ class Registrar:
                 self._document.url, source="document", redirect_uri=self._redirect_uri
             )
         known = self._known(server.issuer)
-        if known is not None:
+        endpoint = server.registration_endpoint
+        if known is not None and (endpoint is None or _suffices(known, scopes)):
             return known
-        if server.registration_endpoint is None:
+        if endpoint is None:
             raise OAuthError(
                 "the authorization server does not register clients by itself: register one there, "
                 "and configure its client_id.",
@@ -102,9 +106,17 @@ class Registrar:
         name = self._key(server.issuer)
         with hold(self._store, name, lease=LEASE, deadline=deadline, cancel=cancel):
             known = self._known(server.issuer)  # somebody else may have been faster
-            if known is not None:
+            if known is not None and _suffices(known, scopes):
                 return known
-            made = self._register(server, server.registration_endpoint, deadline, cancel, scopes)
+            before = split(known.scope) if known is not None else ()
+            wanted = tuple(dict.fromkeys([*before, *scopes]))
+            try:
+                made = self._register(server, endpoint, deadline, cancel, wanted)
+            except OAuthError as error:
+                if known is None:
+                    raise
+                logger.warning("not registered for more than before: %s", error.error)
+                return known  # its server may let it ask all the same
             self._store.set(name, json.dumps(asdict(made)).encode())
         return made
 
@@ -113,7 +125,7 @@ class Registrar:
         if client.source != "registered" or client.issuer is None:
             return False
         entry = self._store.get(self._key(client.issuer))
-        if entry is None or _client(entry.value) != client:
+        if entry is None or _client(entry.value) not in (client, None):
             return False
         return self._store.delete(self._key(client.issuer), entry.version)
 
@@ -122,6 +134,8 @@ class Registrar:
         if entry is None:
             return None
         client = _client(entry.value)
+        if client is None:
+            return None
         if client.expires_at is not None and client.expires_at - SKEW <= self._clock.time():
             return None
         return client
@@ -147,15 +161,28 @@ class Registrar:
             raise _refused(answer.status, answer.body)
         logger.info("registered as a client of an authorization server")
         return registered(
-            answer.json(), issuer=server.issuer, redirect_uri=self._redirect_uri, asked=method
+            answer.json(),
+            issuer=server.issuer,
+            redirect_uri=self._redirect_uri,
+            asked=method,
+            scopes=scopes,
         )
 
     def _key(self, issuer: str) -> str:
         return f"oauth:client:{_short(issuer)}:{_short(self._redirect_uri)}"
 
 
-def _client(value: bytes) -> ClientCredentials:
-    return ClientCredentials(**json.loads(value))
+def _suffices(client: ClientCredentials, scopes: Sequence[str]) -> bool:
+    """Whether it was registered for all of them, whatever the server made of that."""
+    return set(scopes) <= set(split(client.scope))
+
+
+def _client(value: bytes) -> ClientCredentials | None:
+    """Return what was kept; None if another version kept it in a way that we do not know."""
+    try:
+        return ClientCredentials(**json.loads(value))
+    except (ValueError, TypeError):
+        return None
 
 
 def _short(text: str) -> str:

@@ -106,11 +106,11 @@ class SignIn(Authorizer):
         token, when = self._doubtful
         if sent is not None and sent == token and self._clock.monotonic() - when < DOUBTFUL:
             # It was refreshed because of a 401, and is turned down again: no loop.
-            raise self._required(demand, challenge, (), occasion)
+            return self._begin(demand, challenge, sent, occasion)
         try:
             grant = self._refreshed(occasion, sent)
-        except NoGrant as none:
-            raise self._required(demand, challenge, (), occasion) from none
+        except NoGrant:
+            return self._begin(demand, challenge, sent, occasion)
         if sent is not None:  # otherwise it may be one that nobody has refreshed
             self._doubtful = grant.tokens.access_token, self._clock.monotonic()
         return True
@@ -119,9 +119,14 @@ class SignIn(Authorizer):
         grant, when = self._seen
         now = self._clock.monotonic()
         if now - when >= RECHECK or (grant is not None and not grant.is_good(self._clock.time())):
-            grant = self.ceremony.storage.find(self.owner)
+            grant = self._found()
             self._seen = grant, now
         return grant
+
+    def _found(self) -> Grant | None:
+        """Return what the store has for this very server."""
+        grant = self.ceremony.storage.find(self.owner)
+        return grant if grant is not None and grant.is_for(self.ceremony.server_url) else None
 
     def _key_of(self, grant: Grant) -> DPoPKey | None:
         """Return the key that a grant is bound to; made once, for it keeps nonces."""
@@ -134,9 +139,8 @@ class SignIn(Authorizer):
 
     def _refreshed(self, occasion: Occasion, rejected: str | None) -> Grant:
         try:
-            there = self.ceremony.storage.find(self.owner)
-            if there is not None and not there.is_for(self.ceremony.server_url):
-                raise NoGrant("what there is, is another server's")
+            if self._found() is None:
+                raise NoGrant("nobody has signed in")
             grant = self.ceremony.storage.fresh(
                 self.owner,
                 self._redeemed,
@@ -180,7 +184,7 @@ class SignIn(Authorizer):
             AuthorizationRequired: With the URL.
             InsufficientScope: More was asked for, and it was not enough.
         """
-        grant = self.ceremony.storage.find(self.owner)
+        grant = self._found()
         if grant is not None and grant.tokens.access_token != sent:
             self._seen = grant, self._clock.monotonic()
             return True  # the user signed in anew meanwhile
@@ -197,16 +201,27 @@ class SignIn(Authorizer):
                 challenge=challenge,
                 required_scopes=demand.scope,
             )
-        raise self._required(demand, challenge, asked, occasion, step_ups=steps + 1)
+        return self._begin(demand, challenge, sent, occasion, asked, steps + 1)
 
-    def _required(
+    def _begin(
         self,
         demand: Demand,
         challenge: str | None,
-        asked: Scopes,
+        sent: str | None,
         occasion: Occasion,
+        asked: Scopes = (),
         step_ups: int = 0,
-    ) -> AuthorizationRequired:
+    ) -> bool:
+        """Begin a sign-in, or join the one under way; true if somebody has just completed one.
+
+        Raises:
+            AuthorizationRequired: With the URL.
+        """
+
+        def is_needed() -> bool:
+            grant = self._found()
+            return grant is None or not grant.is_good(self._clock.time(), sent)
+
         flow = self.ceremony.begin(
             self.owner,
             occasion.deadline,
@@ -215,11 +230,16 @@ class SignIn(Authorizer):
             asked=asked,
             step_ups=step_ups,
             facts=self._facts,
+            is_needed=is_needed,
         )
-        return AuthorizationRequired(
+        if flow is None:
+            self.look_again()
+            return True
+        raise AuthorizationRequired(
             "the user has to sign in first: see authorization_url.",
             authorization_url=flow.url,
             browser_binding=flow.browser_binding,
+            state=flow.state,
             flow_id=flow.flow_id,
             challenge=challenge,
         )

@@ -311,6 +311,6 @@ def _lifetime(expires_in: object) -> float | None:
         expires_in = int(expires_in[:12])
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
         return None
-    if not expires_in > 0:  # nor is it, if it is no number at all
+    if not expires_in > 0:  # no number, perhaps; one of any size may have come
         return None
     return float(min(expires_in, LONGEST))

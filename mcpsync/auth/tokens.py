@@ -169,17 +169,19 @@ class TokenStorage:
 
     def _refresh(self, owner: str, redeem: Redeem, rejected: str | None) -> Grant:
         name = f"{_key(owner)}:refresh"
-        with hold(self._store, name, lease=LEASE, deadline=Deadline(SEEN_THROUGH)):
+        # Whoever has the lock may be dead: then it comes free when his lease is over, not before.
+        patience = Deadline(LEASE + SEEN_THROUGH)
+        with hold(self._store, name, lease=LEASE, deadline=patience):
             entry = self._store.get(_key(owner))
             if entry is None:
                 raise NoGrant("the sign-in was revoked")
             grant = _grant(entry.value)
             if grant.is_good(self._clock.time(), rejected):
                 return grant  # somebody else was faster
-            if grant.tokens.refresh_token is None:
+            redeemed = grant.tokens.refresh_token
+            if redeemed is None:
                 raise NoGrant("the token is over, and there is none to refresh it with")
             entry = self._note(owner, grant, entry)
-            redeemed = _hash(grant.tokens.refresh_token)
             before, brought = self._unkept.get(owner, ("", None))
             try:
                 tokens = brought if brought and before == redeemed else redeem(grant)
@@ -187,7 +189,8 @@ class TokenStorage:
                 return self._turned_down(owner, grant, entry, error)
             # If the store fails now, the old refresh token is gone and this is all there is.
             self._unkept[owner] = redeemed, tokens
-            kept = self._put(owner, replace(grant, tokens=_merged(grant.tokens, tokens)), entry)
+            done = replace(grant, tokens=_merged(grant.tokens, tokens), attempt=None)
+            kept = self._put(owner, done, entry, redeemed)
             self._unkept.pop(owner, None)
             return kept
 
@@ -216,14 +219,18 @@ class TokenStorage:
             return now  # somebody signed in meanwhile
         raise NoGrant(f"the authorization server says {error.error}") from error
 
-    def _put(self, owner: str, grant: Grant, entry: Entry) -> Grant:
-        done = replace(grant, attempt=None)
-        if self._store.compare_and_set(_key(owner), entry.version, _json(done), self._ttl(done)):
-            return done
-        now = self.find(owner)
-        if now is None:
-            raise NoGrant("the sign-in was revoked")
-        return now  # a sign-in, or whoever took the lock when our lease was over
+    def _put(self, owner: str, done: Grant, entry: Entry, redeemed: str) -> Grant:
+        """Keep what a refresh brought, unless something else is there than what it was made of."""
+        key = _key(owner)
+        while not self._store.compare_and_set(key, entry.version, _json(done), self._ttl(done)):
+            there = self._store.get(key)
+            if there is None:
+                raise NoGrant("the sign-in was revoked")
+            now = _grant(there.value)
+            if now.tokens.refresh_token != redeemed:
+                return now  # of a sign-in, or of whoever took the lock when our lease was over
+            entry = there  # somebody noted his attempt with the token that we have used up
+        return done
 
     def _ttl(self, grant: Grant) -> float | None:
         if grant.tokens.refresh_token is not None or grant.tokens.expires_at is None:

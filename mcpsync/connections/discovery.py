@@ -42,11 +42,13 @@ class ToolDiscovery(NamedTuple):
         tools: All of them; None if that could not be found out.
         oauth_required: Whether the user has to sign in first.
         oauth_url: Where, if a sign-in was begun.
+        required: What a call would have raised then, with what a cookie is to hold.
     """
 
     tools: list[Tool] | None
     oauth_required: bool = False
     oauth_url: str | None = None
+    required: AuthorizationRequired | None = None
 
 
 class Discovery:
@@ -173,5 +175,6 @@ class Discovery:
     def _failed(self, server_name: str, error: MCPSyncError) -> ToolDiscovery:
         logger.warning("[MCP][%s] its tools cannot be listed: %s", server_name, error)
         if isinstance(error, AuthorizationRequired):
-            return ToolDiscovery(None, True, error.authorization_url)
+            url = error.authorization_url
+            return ToolDiscovery(None, True, url, None if url is None else error)
         return ToolDiscovery(None)

@@ -15,7 +15,7 @@ from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
 from ..auth.grants import ClientCredentialsGrant, MachineGrant, WorkloadIdentity
-from ..auth.oauth import reach_beside
+from ..auth.oauth import fetcher_beside
 from ..auth.options import OAuthOptions
 from ..auth.signing_in import SignIn
 from ..auth.token_endpoint import ClientKey
@@ -34,7 +34,6 @@ from ..errors import (
 )
 from ..http import Authorizer, Fetcher
 from ..http.settings import Session
-from ..security.addresses import Reach
 from ..stores import Store
 from ..transports.base import CallScope
 from .connection import Key
@@ -184,29 +183,34 @@ class SignIns:
                 "MCPManager(oauth_redirect_uri=)."
             )
         check_redirect_uri(redirect_uri)
-        reach: Reach = "public" if mine else reach_beside(url)
+        options = OAuthOptions(
+            redirect_uri,
+            client_id=said.client_id,
+            client_secret=said.client_secret,
+            client_key=_key(said),
+            issuer=said.issuer,
+            authorization_url=said.authorization_url,
+            token_url=said.token_url,
+            revocation_url=said.revocation_url,
+            token_endpoint_auth_method=said.token_endpoint_auth_method,
+            scopes=said.scope,
+            client_name=self._client_name,
+            document=self._document,
+            dpop=said.dpop,
+            send_resource=said.send_resource_parameter,
+            require_pkce=not said.skip_code_challenge_check,
+            headers=said.headers,
+        )
+        fetcher = (
+            Fetcher(session=self._session, headers=said.headers)  # nothing of it is trusted
+            if mine
+            else fetcher_beside(url, self._session, said.headers, said=options.said_urls)
+        )
         return Ceremony(
             url,
-            OAuthOptions(
-                redirect_uri,
-                client_id=said.client_id,
-                client_secret=said.client_secret,
-                client_key=_key(said),
-                issuer=said.issuer,
-                authorization_url=said.authorization_url,
-                token_url=said.token_url,
-                revocation_url=said.revocation_url,
-                token_endpoint_auth_method=said.token_endpoint_auth_method,
-                scopes=said.scope,
-                client_name=self._client_name,
-                document=self._document,
-                dpop=said.dpop,
-                send_resource=said.send_resource_parameter,
-                require_pkce=not said.skip_code_challenge_check,
-                headers=said.headers,
-            ),
+            options,
             store=self._store,
-            fetcher=Fetcher(session=self._session, reach=reach, headers=said.headers),
+            fetcher=fetcher,
             clock=self._clock,
             storage=self.storage,
         )

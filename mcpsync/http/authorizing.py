@@ -49,13 +49,17 @@ def about_credentials(error: MCPSyncError, occasion: Occasion) -> MCPSyncError:
     error.maybe_executed = False
     if isinstance(error, HTTPStatusError | ProtocolError):
         word = f"http_{error.status}" if isinstance(error, HTTPStatusError) else "bad_answer"
-        return OAuthError(error.message, error=word, retryable=error.retryable)
+        return _caused(OAuthError(error.message, error=word, retryable=error.retryable), error)
     if isinstance(error, RequestTimeout) and not occasion.deadline.expired:
-        return OAuthError(
-            "who issues tokens did not answer in time.", error="no_answer", retryable=True
-        )
+        late = "who issues tokens did not answer in time."
+        return _caused(OAuthError(late, error="no_answer", retryable=True), error)
     if isinstance(error, ConnectionLost):
         error.stale = False  # of that request; the call's own must not be sent again for it
+    return error
+
+
+def _caused(error: MCPSyncError, cause: MCPSyncError) -> MCPSyncError:
+    error.__cause__ = cause
     return error
 
 

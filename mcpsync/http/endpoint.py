@@ -200,19 +200,19 @@ class HttpEndpoint:
         auth = self._settings.auth
         if not isinstance(auth, Authorizer):
             return False
-        auth.note(request.url or self._url, response.headers)
-        if _has_authorization(extra_headers):
-            return False
-        if response.status not in (401, 403):
-            auth.accepted(request)
-            return False
-        if occasion.attempt + 1 >= MOST_ANSWERS:
-            return False
         try:
+            auth.note(request.url or self._url, response.headers)
+            if _has_authorization(extra_headers):
+                return False
+            if response.status not in (401, 403):
+                auth.accepted(request)
+                return False
+            if occasion.attempt + 1 >= MOST_ANSWERS:
+                return False
             recovered = auth.recover(response.status, response.headers, request, occasion)
         except MCPSyncError as error:
             response.close()
-            raise about_credentials(error, occasion) from error.__cause__
+            raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
         except BaseException:
             response.close()
             raise
@@ -332,7 +332,7 @@ def _authorized(
     try:
         auth.authorize(request, occasion)
     except MCPSyncError as error:
-        raise about_credentials(error, occasion) from error.__cause__
+        raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
     return request
 
 

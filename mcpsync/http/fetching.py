@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -11,13 +13,15 @@ from urllib.parse import urlencode, urlsplit
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
 from ..errors import ConfigurationError, MessageInvalid, RefusedError
-from ..security.addresses import Reach, is_loopback
+from ..security.addresses import Reach, is_loopback, is_within
 from ..security.redaction import safe_url
 from .endpoint import HttpEndpoint
 from .limits import Limits
-from .settings import HttpSettings, Session, origin_of
+from .settings import HttpSettings, Session, origin_of, prepared_url
 
 MAX_BYTES: Final = 1024 * 1024  # of one answer; metadata has a few KiB
+MAX_URL: Final = 8192  # characters
+MAX_HOST: Final = 253  # characters; a name has no more
 MAX_SECONDS: Final = 10.0  # that one request may take, however long its caller would wait
 
 
@@ -62,9 +66,11 @@ class Fetcher:
 
     Args:
         session: Where proxies, ``verify`` and ``cert`` come from; its headers and auth do not.
-        reach: Where requests may go. ``"loopback"`` also allows plain http, to this machine.
+        reach: Where requests may go. ``"loopback"`` also allows plain http, to this machine. What
+            a name leads to is seen when it is connected to; behind a proxy, by the proxy.
         headers: Sent with every request.
-        trusted: URLs that the operator wrote: their origins may be anywhere.
+        trusted: URLs that the operator has written, not somebody else. Whatever has the origin of
+            one of them may be at any address.
     """
 
     def __init__(
@@ -73,7 +79,7 @@ class Fetcher:
         session: Session | None = None,
         reach: Reach = "public",
         headers: Mapping[str, str] | None = None,
-        trusted: Iterable[str] = (),
+        trusted: Collection[str] = (),
     ) -> None:
         self._session = session
         self._reach: Reach = reach
@@ -92,6 +98,10 @@ class Fetcher:
         return self._send(
             "GET", url, None, {"accept": "application/json"}, headers, deadline, cancel
         )
+
+    def head(self, url: str, *, deadline: Deadline, cancel: Cancellation | None = None) -> Fetched:
+        """Ask for the headers of *url* alone."""
+        return self._send("HEAD", url, None, {}, None, deadline, cancel)
 
     def post_form(
         self,
@@ -118,31 +128,55 @@ class Fetcher:
         deadline: Deadline,
         cancel: Cancellation | None = None,
         headers: Mapping[str, str] | None = None,
+        accept: str = "application/json",
     ) -> Fetched:
         """Send a JSON object to *url*."""
-        kind = {"accept": "application/json", "content-type": "application/json"}
+        kind = {"accept": accept, "content-type": "application/json"}
         body = json.dumps(document).encode("utf-8")
         return self._send("POST", url, body, kind, headers, deadline, cancel)
 
     def check(self, url: str) -> None:
-        """Refuse a URL that must not be asked, whatever it leads to. (Requirements A21, S1)
+        """Refuse a URL that must not be used, whatever it leads to. (Requirements A21, S1)
 
         Raises:
             RefusedError: It is not https, or http to this machine where that is allowed; or it
-                has credentials in it.
+                has credentials in it; or it names an address that is out of reach.
         """
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname or "", parts.port
-        except ValueError:
-            raise RefusedError("somebody gave a URL that is none.") from None
-        is_local = self._reach_of(url) != "public" and is_loopback(host)
-        is_good = parts.scheme == "https" or (parts.scheme == "http" and is_local)
-        if not is_good or not host or "@" in parts.netloc:
+        host = self._host_in(url)
+        if host is not None and self._is_trusted(url):
+            return
+        if host is None:
             raise RefusedError(
-                f"{safe_url(url)} is not asked: only https:// URLs without credentials are, "
+                f"{safe_url(url)} is not used: only https:// URLs without credentials are, "
                 "and http:// on this machine where the server itself is on it."
             )
+        address = _address_in(host)
+        is_within_reach = (
+            is_within(address, self._reach)
+            if address is not None
+            else self._reach != "public" or not is_loopback(host)
+        )
+        if not is_within_reach:
+            raise RefusedError(
+                f"{safe_url(url)} leads to an address that is not public, where a URL that "
+                "somebody else has given must not lead; nothing was sent there."
+            )
+
+    def _host_in(self, url: str) -> str | None:
+        """Return the host that a request to *url* would go to, if its form is good."""
+        try:
+            given, sent = urlsplit(url), urlsplit(prepared_url(url)[0])
+        except (ConfigurationError, ValueError):
+            return None
+        host = sent.hostname or ""
+        is_local = is_loopback(host) and (self._reach != "public" or self._is_trusted(url))
+        is_good = sent.scheme == "https" or (sent.scheme == "http" and is_local)
+        is_plain = url.isprintable() and "\\" not in url and "@" not in given.netloc
+        is_short = len(url) <= MAX_URL and len(host) <= MAX_HOST
+        return host if is_good and is_plain and is_short and host else None
+
+    def _is_trusted(self, url: str) -> bool:
+        return bool(self._trusted) and origin_of(prepared_url(url)[0]) in self._trusted
 
     def _send(
         self,
@@ -166,16 +200,24 @@ class Fetcher:
         ) as response:
             return Fetched(url, response.status, response.headers, response.read())
 
-    def _reach_of(self, url: str) -> Reach:
-        try:
-            is_trusted = bool(self._trusted) and origin_of(url) in self._trusted
-        except ConfigurationError:  # somebody gave something that is no URL of HTTP
-            is_trusted = False
-        return "anywhere" if is_trusted else self._reach
-
     def _settings(self, url: str) -> HttpSettings:
         found = HttpSettings.resolve(url, session=self._session)
-        key = found.key._replace(reach=self._reach_of(url))
+        # A proxy is the operator's, often at a private address, and it resolves the names.
+        is_ours = found.key.proxy is not None or self._is_trusted(url)
+        key = found.key._replace(reach="anywhere" if is_ours else self._reach)
         return replace(
             found, headers={"user-agent": found.headers["user-agent"]}, auth=None, key=key
         )
+
+
+def _address_in(host: str) -> str | None:
+    """Return the address that *host* is, in whatever spelling resolvers take; None for a name."""
+    host = host.strip("[]").rstrip(".")
+    try:
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))  # 2130706433, 0x7f.1, 0177.0.0.1
+    except (OSError, ValueError):
+        return None

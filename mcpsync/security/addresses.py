@@ -35,11 +35,21 @@ def is_within(address: str, reach: Reach) -> bool:
     for each in _led_to(found):
         if each.is_loopback and reach == "loopback":
             continue
-        if not each.is_global or each.is_multicast or each.is_reserved:
+        if not each.is_global or each.is_multicast or each.is_reserved or _is_a_trap(each):
             return False
     return True
 
 
+def _is_a_trap(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether *address* is one that ``ipaddress`` takes for public, and is not to be reached."""
+    return any(address in network for network in _TRAPS)
+
+
+_TRAPS = (
+    ipaddress.ip_network("168.63.129.16/32"),  # of Azure: what each virtual machine is told by
+    ipaddress.ip_network("192.0.0.0/24"),  # public to a Python of before 2024; Oracle's metadata
+    ipaddress.ip_network("fec0::/10"),  # site-local, of old
+)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 

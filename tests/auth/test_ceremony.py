@@ -31,7 +31,7 @@ from mcpsync.http import Fetcher
 from mcpsync.testing import FakeClock, Page
 from support.authority import Authority
 from support.browser import CALLBACK, query, returned
-from support.stores import FailingStore
+from support.failing_store import FailingStore
 from support.threads import Gate, outcome, start, wait_until
 
 OWNER = "ada:crm"
@@ -113,6 +113,71 @@ def test_the_resource_and_the_redirect_uri_are_the_same_in_both_requests(authori
     assert sent["resource"] == authority.url
     assert sent["redirect_uri"] == CALLBACK
     assert authority.count("token", resource=authority.url, redirect_uri=CALLBACK) == 1
+
+
+@pytest.fixture
+def configured(authority):
+    """Everything that is found out otherwise."""
+    authority.add_client("me", redirect_uris=[CALLBACK])
+    return {
+        "client_id": "me",
+        "authorization_url": f"{authority.issuer}/authorize",
+        "token_url": f"{authority.issuer}/token",
+        "revocation_url": f"{authority.issuer}/revoke",
+        "issuer": authority.issuer,
+    }
+
+
+def test_where_all_is_configured_nobody_is_asked_and_the_resource_is_sent(
+    authority, made, configured
+):
+    ceremony = made(**configured)
+    for path in ("oauth-protected-resource/mcp", "oauth-authorization-server"):
+        authority.say(f"/.well-known/{path}", Page(500), times=9)
+    flow = begin(ceremony)
+    complete(ceremony, returned(authority.approve(flow.url)))
+    assert query(flow.url)["resource"] == authority.url
+    assert authority.count("token", resource=authority.url) == 1
+    assert revoke(ceremony) is True
+
+
+def test_a_server_that_chokes_on_the_resource_is_spared(authority, made, configured):
+    ceremony = made(send_resource=False, **configured)
+    flow = begin(ceremony)
+    complete(ceremony, returned(authority.approve(flow.url)))
+    assert "resource" not in query(flow.url)
+    assert authority.count("token", resource=authority.url) == 0
+
+
+def test_a_configured_issuer_is_who_has_to_answer(authority, made, configured):
+    ceremony = made(**{**configured, "issuer": "https://another.example"})
+    back = returned(authority.approve(begin(ceremony).url))
+    assert refusal(ceremony, back).error == "issuer_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("iss", "good"),
+    [
+        ("right", True),
+        (None, True),
+        ("realm", True),
+        ("https://evil.example", False),
+        ("", False),
+        ("http://[", False),
+    ],
+)
+def test_where_nobody_said_who_is_asked_he_answers_from_where_the_user_was_sent(
+    authority, made, configured, iss, good
+):
+    del configured["issuer"]
+    ceremony = made(**configured)
+    came = {"right": authority.issuer, "realm": f"{authority.issuer}/realms/a"}.get(iss, iss)
+    back = returned(authority.approve(begin(ceremony).url), iss=came)
+    if good:
+        assert complete(ceremony, back) is not None
+    else:
+        assert refusal(ceremony, back).error == "issuer_mismatch"
+        assert authority.count("token") == 0
 
 
 def test_the_resource_is_sent_as_the_server_writes_it(authority, ceremony):
@@ -614,6 +679,18 @@ def test_a_client_that_its_server_has_forgotten_is_registered_anew(authority, ce
     assert authority.count("register") == 2
 
 
+@pytest.mark.parametrize(
+    "expires", [10**400, 1e308, 0, -1, None, "soon", []], ids=lambda said: repr(said)[:9]
+)
+def test_whatever_is_said_of_the_end_of_a_secret_the_client_is_used(authority, ceremony, expires):
+    client = {"client_id": "me", "client_secret": "s3cret", "client_secret_expires_at": expires}
+    authority.add_client("me", client_secret="s3cret", redirect_uris=[CALLBACK])
+    authority.say("/register", Page.json(client, 201), times=9)
+    complete(ceremony, returned(authority.approve(begin(ceremony).url)))
+    assert query(begin(ceremony).url)["client_id"] == "me"
+    assert authority.count("register") == 1
+
+
 def test_a_configured_client_is_not_forgotten(authority, made):
     authority.add_client("me", client_secret="s3cret", redirect_uris=[CALLBACK])
     ceremony = made(client_id="me", client_secret="wrong")
@@ -667,9 +744,10 @@ def test_an_authorization_server_that_hangs_holds_nobody_longer_than_he_may_wait
 ):
     gate = Gate()
     authority.say("/revoke", gate)
-    deadline = Deadline(0.2)
+    deadline, too_long = Deadline(0.2), Deadline(4)
     assert ceremony.revoke(OWNER, deadline) is False
-    assert deadline.remaining() == 0
+    assert deadline.expired
+    assert not too_long.expired
     assert nothing_left(ceremony)
     gate.open()
 

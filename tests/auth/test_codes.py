@@ -170,7 +170,23 @@ def test_an_answer_without_a_code_is_none(code):
 
 
 @pytest.mark.parametrize(
-    "text", ["<script>", "a" * 65, "", None, 7, "a\nb", 'a"b', "grüße", ["x"], "a\\b"]
+    "text",
+    [
+        "<script>",
+        "a" * 65,
+        "",
+        None,
+        7,
+        "a\nb",
+        "access_denied\n",
+        'a"b',
+        "grüße",
+        ["x"],
+        "a\\b",
+        "call us",
+        "code-Q3J5cHQ",
+        "d3adb33f",
+    ],
 )
 def test_what_is_no_error_code_is_not_shown(text):
     assert known_error(text) == "unknown_error"

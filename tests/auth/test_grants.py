@@ -257,14 +257,6 @@ def test_a_token_that_lasts_seconds_only_is_not_replaced_at_each_request(authori
         assert authority.tokens() == 2
 
 
-def test_a_token_that_is_over_at_once_serves_the_request_that_it_was_had_for(authority, clock):
-    authority.lifetime = 1
-    with Client(authority.url, auth=robot(clock=clock)) as client:
-        add(client)
-        add(client)
-    assert authority.tokens() == len(calls(authority)) - 1  # of which the first was turned down
-
-
 def test_a_token_of_which_nothing_is_said_is_used_until_it_is_turned_down(authority, clock):
     authority.lifetime = None
     with Client(authority.url, auth=robot(clock=clock)) as client:

@@ -96,6 +96,11 @@ def test_a_resource_may_be_the_server_or_what_it_is_part_of(resource):
         "https://mcp.example:444/v1/mcp",
         "https://mcp.example/v1/mc",
         "https://mcp.example/v1/mcp/more",
+        "https://mcp.example/v1/mcp2",
+        "https://mcp.example/v",
+        "https://ada@mcp.example/v1/mcp",
+        "https://mcp.exam\nple/v1/mcp",
+        "https://mcp.example:x/v1/mcp",
         "https://mcp.example.evil.example/v1/mcp",
         "https://mcp.example/v1/mcp#x",
         "https://[",
@@ -135,11 +140,45 @@ def test_metadata_of_the_issuer_is():
     assert read_server({"issuer": AS, "token_endpoint": f"{AS}/token"}, AS).token_endpoint
 
 
+@pytest.mark.parametrize("said", [AS, f"{AS}/", f"{AS}:443", f"{AS}/tenant", "HTTPS://AS.example"])
+def test_who_is_the_server_itself_may_call_himself_anything_of_its_origin(said):
+    """2025-03-26: nobody named an issuer, so there is none to compare letter for letter."""
+    assert read_server({"issuer": said}, AS, exactly=False).issuer == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["https://good.example", "http://as.example", f"{AS}:444", "https://[", "as.example", ""],
+)
+def test_who_is_the_server_itself_may_not_call_himself_somebody_else(said):
+    """It would be sent the client, and the codes, that are meant for that one. (A6, A20)"""
+    with pytest.raises(OAuthError) as caught:
+        read_server({"issuer": said}, AS, exactly=False)
+    assert caught.value.error == "issuer_mismatch"
+
+
 @pytest.mark.parametrize("name", ["authorization", "token", "registration", "revocation"])
-@pytest.mark.parametrize("url", ["http://as.example/x", "javascript:x", "ftp://a/", "x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://as.example/x",
+        "javascript:x",
+        "javascript://as.example/%0aalert(1)",
+        "ftp://a/",
+        "x",
+        "https://as.example\\.localhost/",
+        "http://as.example\\.localhost/",
+        "https://as.example/<script>",
+        'https://as.example/"onload="',
+        "https://as.exämple/",
+        "https://as.example/\u202e",
+    ],
+)
 def test_endpoints_that_are_not_https_are_refused(name, url):
-    with pytest.raises(RefusedError, match=f"the {name} endpoint"):
+    with pytest.raises(RefusedError, match=f"the {name} endpoint") as caught:
         read_server({"issuer": AS, f"{name}_endpoint": url}, AS)
+    assert "<script" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_where_nothing_is_said_the_paths_of_2025_03_26_are_taken():

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from mcpsync import Cancellation, Client
+from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth import OAuth
 from mcpsync.auth.codes import Returned
 from mcpsync.auth.oauth import returned_in
@@ -78,6 +79,8 @@ def test_the_call_that_is_turned_down_signs_the_user_in_and_is_made_again(server
         assert len(browser.shown) == 1
         assert authority.count("token", grant_type="authorization_code") == 1
         assert authority.mcp.executions["add"] == 1
+        sent = [each.headers.get("authorization") for each in authority.mcp.requests]
+        assert sent.count(None) == 2, "the one that was turned down, and one for the metadata"
         assert not authority.mcp.violations
 
 
@@ -121,6 +124,16 @@ def test_of_many_calls_that_are_turned_down_at_once_one_shows_the_user_where_to_
     assert authority.mcp.executions["add"] == 20
 
 
+def test_a_sign_in_that_is_done_by_the_time_is_not_shown(authority, browser, auth):
+    with Client(authority.url, auth=auth) as client:
+        add(client)
+        authorizer = client._keeper._opening.authorizer
+        flow = authorizer.ceremony.flows.find(auth.owner_at(authority.url))
+        required = AuthorizationRequired("sign in.", authorization_url=flow.url)
+        assert authorizer.sign_in(required, Deadline(10), None)
+    assert len(browser.shown) == 1
+
+
 def test_a_call_signs_in_so_often_and_no_more(authority, browser, auth):
     authority.say("/mcp", Page(401, headers=(("WWW-Authenticate", "Bearer"),)), times=1000)
     with Client(authority.url, auth=auth) as client:
@@ -143,6 +156,22 @@ def test_connecting_has_its_own_time_and_signing_in_that_of_the_call(authority, 
     config = HttpServerConfig(url=authority.url, connect_timeout=0.4)
     with Client(config, auth=auth) as client:
         assert add(client, timeout=20) == {"sum": 3}
+
+
+def test_a_conversation_over_one_stream_signs_the_user_in_too():
+    """HTTP+SSE of 2024-11-05: the stream is a request, and so is each message."""
+    with Authority(transport="sse") as authority:
+        browser = Browser(authority)
+        auth = OAuth(CALLBACK, redirect_handler=browser.go, callback_handler=browser.come_back)
+        config = HttpServerConfig(url=authority.url, type="sse")
+        with Client(config, auth=auth) as client:
+            assert add(client) == {"sum": 3}
+            authority.end_access_tokens()
+            assert add(client) == {"sum": 3}
+            authority.end_grants()
+            assert add(client) == {"sum": 3}
+        assert authority.mcp.executions["add"] == 3
+    assert len(browser.shown) == 2
 
 
 # -- what handlers do
@@ -436,11 +465,12 @@ def test_where_nobody_can_be_asked_the_error_is_typed(authority, auth):
 
 
 def test_an_authorization_server_that_hangs_is_waited_for_no_longer_than_the_call(authority, auth):
-    gate = Gate()
+    gate, too_long = Gate(), Deadline(4)
     authority.say("/.well-known/oauth-authorization-server", gate)
     with Client(authority.url, auth=auth) as client:
         with pytest.raises(MCPSyncError) as caught:
             add(client, timeout=0.5)
+        assert not too_long.expired
         assert isinstance(caught.value, TimeoutError)
         assert not caught.value.maybe_executed
     gate.open()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import pytest
 
 from mcpsync import Cancellation, Client
+from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth import OAuth
 from mcpsync.auth import signing_in as module
+from mcpsync.auth.token_endpoint import LONGEST
 from mcpsync.auth.tokens import SKEW
 from mcpsync.errors import (
     AuthorizationRequired,
@@ -20,10 +23,10 @@ from mcpsync.errors import (
     StoreError,
     TransportError,
 )
-from mcpsync.testing import FakeClock, Page
+from mcpsync.testing import FakeClock, Fault, Page
 from support.authority import Authority
 from support.browser import CALLBACK, Browser, query
-from support.stores import FailingStore
+from support.failing_store import FailingStore
 from support.threads import Gate, outcome, start
 
 SUM = {"a": 1, "b": 2}
@@ -164,7 +167,24 @@ def test_one_that_cannot_be_refreshed_is_used_however_short_it_lasts(authority, 
 
 
 @pytest.mark.parametrize(
-    "said", [None, 0, -1, -3600.5, 10**30, 1e308, "3600", "-5", "soon", "", True, [3600], {}]
+    "said",
+    [
+        None,
+        0,
+        -1,
+        -3600.5,
+        10**30,
+        1e308,
+        math.inf,
+        math.nan,
+        "3600",
+        "-5",
+        "soon",
+        "",
+        True,
+        [3600],
+        {},
+    ],
 )
 def test_whatever_is_said_of_its_life_it_is_used_until_it_is_turned_down(authority, app, said):
     authority.lifetime = said
@@ -175,6 +195,20 @@ def test_whatever_is_said_of_its_life_it_is_used_until_it_is_turned_down(authori
     add(client)
     assert app.refreshes == 1
     assert len(app.browser.shown) == 1
+
+
+@pytest.mark.parametrize("refreshes", [True, False])
+@pytest.mark.parametrize("said", [10**400, 1e308], ids=["int", "float"])
+def test_no_token_is_believed_to_last_longer_than_a_year(authority, app, clock, said, refreshes):
+    told = {"access_token": "a", "token_type": "Bearer", "expires_in": said}
+    more = {"refresh_token": "r"} if refreshes else {}
+    authority.say("/token", Page.json({**told, **more}))
+    client = app.client(shows=False)
+    with pytest.raises(AuthorizationRequired) as caught:
+        client.list_tools()
+    app.browser.go(caught.value.authorization_url)
+    OAuth(CALLBACK, store=app.store, clock=clock).complete(authority.url, app.browser.come_back())
+    assert app.grant().tokens.expires_at == clock.time() + LONGEST
 
 
 def test_a_number_that_is_written_as_a_string_counts(authority, app, clock):
@@ -421,10 +455,11 @@ def test_a_token_endpoint_that_hangs_is_waited_for_no_longer_than_the_call(
     if when == "over":
         clock.advance(3600)
     authority.end_access_tokens()
-    gate = Gate()
+    gate, too_long = Gate(), Deadline(4)
     authority.say("/token", gate)
     with pytest.raises(RequestTimeout) as caught:
         client.call_tool("add", SUM, timeout=0.3)
+    assert not too_long.expired
     assert not caught.value.maybe_executed
     gate.open()
     add(client)
@@ -591,6 +626,35 @@ def test_a_token_of_the_caller_s_own_is_left_alone(authority, app):
         client.call_tool("add", SUM, headers={"Authorization": "Bearer mine"})
     assert caught.value.authorization_url is None
     assert app.refreshes == 0
+    assert app.tokens_sent().count("Bearer mine") == 1
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (("me", "https://a.example/mcp"), ("you", "https://a.example/mcp")),
+        (("me", "https://a.example/mcp"), ("me", "https://b.example/mcp")),
+        (("me", "https://a.example/mcp"), ("me", "http://a.example/mcp")),
+        (("me", "https://a.example/mcp"), ("me", "https://a.example/mcp/other")),
+        (("me", "https://a.example/?tenant=1"), ("me", "https://a.example/?tenant=2")),
+        (("a:https://b", "https://c"), ("a", "https://b:https://c")),
+    ],
+)
+def test_no_two_users_and_no_two_servers_have_one_place_in_the_store(mine, theirs):
+    mine, theirs = (OAuth(CALLBACK, owner=owner).owner_at(url) for owner, url in (mine, theirs))
+    assert mine != theirs
+
+
+@pytest.mark.parametrize(
+    "url", ["https://A.Example/mcp", "https://user:pass@a.example/mcp", "https://a.example/mcp#x"]
+)
+def test_one_server_has_one_place_however_it_is_written(url):
+    auth = OAuth(CALLBACK)
+    assert auth.owner_at(url) == auth.owner_at("https://a.example/mcp")
+
+
+def test_a_secret_of_a_url_is_in_no_flow_id():
+    assert "s3cret" not in OAuth(CALLBACK).owner_at("https://u:s3cret@a.example/?key=s3cret")
 
 
 # -- scopes
@@ -771,6 +835,71 @@ def test_who_was_turned_down_while_another_stepped_up_takes_what_he_got(authorit
     add(client)
     assert len(app.browser.shown) == shown
     assert authority.mcp.executions["add"] == 2
+
+
+def test_of_many_calls_that_need_more_at_once_one_asks_the_user(authority, app):
+    client = app.signed_in()
+    authority.scope_of["add"] = "math"
+    ready = threading.Barrier(20)
+
+    def go():
+        ready.wait(20)
+        add(client)
+
+    for task in [start(go) for _ in range(20)]:
+        assert outcome(task) is None
+    assert len(app.browser.shown) == 2
+    assert authority.mcp.executions["add"] == 20
+
+
+@pytest.mark.parametrize("why", ["no grant", "too little"])
+def test_who_is_turned_down_just_before_another_has_signed_in_does_not_ask_again(
+    authority, app, why
+):
+    """He has found no way but to ask the user, and asks where; meanwhile it is done."""
+    first = app.signed_in()
+    client = app.client(shows=False)
+    client.list_tools()
+    authority.scope_of["add"] = "math"
+    if why == "no grant":
+        authority.end_grants()
+
+    def somebody_is_faster():
+        add(first)
+
+    authority.say("/.well-known/oauth-authorization-server", somebody_is_faster)
+    add(client)
+    shown = len(app.browser.shown)
+    flow = first._keeper._opening.authorizer.ceremony.flows.find(f"me:{authority.url}")
+    assert flow.stands == "COMPLETED", "none is left open"
+    assert shown == (2 if why == "too little" else 3)
+
+
+FAULTS = [Fault.DIE_BEFORE_ANSWER, Fault.DIE_MID_ANSWER, Fault.GARBAGE, Fault.HTTP_500]
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("needs", ["a refresh", "a sign-in", "a step-up"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_call_that_may_have_run_is_not_made_again(clock, era, needs, fault):
+    """It was turned down unseen once, and made again: that one is the only one."""
+    with Authority(era=era) as authority:
+        app = Application(authority, FailingStore(clock), clock)
+        client = app.signed_in()
+        if needs == "a refresh":
+            authority.end_access_tokens()
+        elif needs == "a sign-in":
+            authority.end_grants()
+        else:
+            authority.scope_of["add"] = "math"
+        authority.mcp.inject(fault, "tools/call", times=2)  # the one that gets a 401 takes one
+        with pytest.raises(MCPSyncError) as caught:
+            client.call_tool("add", SUM)
+        app.close()
+    assert caught.value.maybe_executed
+    assert authority.mcp.executions.get("add", 0) <= 1
+    reached = [each for each in authority.mcp.requests if each.rpc_method == "tools/call"]
+    assert len(reached) == 2, "one that was turned down, one that may have run"
 
 
 # -- secrets

@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 
 from mcpsync._runtime.cancel import Cancellation
+from mcpsync._runtime.clock import SystemClock
 from mcpsync._runtime.deadline import Deadline
+from mcpsync.auth import tokens
 from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.token_endpoint import Tokens
 from mcpsync.auth.tokens import LEASE, SKEW, Grant, NoGrant, TokenStorage
@@ -212,6 +214,17 @@ def test_who_died_before_he_redeemed_leaves_it_usable(store, storage, clock):
     assert outcome(waiting).tokens.access_token == "access2"
 
 
+def test_the_lock_of_who_died_is_waited_for_until_his_lease_is_over(monkeypatch):
+    monkeypatch.setattr(tokens, "LEASE", 0.6)  # as they are to each other, but short
+    monkeypatch.setattr(tokens, "SEEN_THROUGH", 0.4)
+    clock = SystemClock()
+    store = MemoryStore(clock)
+    storage = TokenStorage(store, clock)
+    storage.keep(OWNER, grant(clock, lasts=0))
+    store.acquire(f"{_key()}:refresh", tokens.LEASE)
+    assert fresh(storage, Redeemer(clock)).tokens.access_token == "access2"
+
+
 def test_who_died_after_he_redeemed_leaves_word_that_somebody_has_to_sign_in(storage, clock):
     storage.keep(OWNER, grant(clock, lasts=0))
     redeem = Redeemer(clock)
@@ -239,6 +252,28 @@ def test_a_sign_in_meanwhile_is_not_ended_by_a_refusal_of_the_old_token(storage,
         raise OAuthError("no.", error="invalid_grant")
 
     assert fresh(storage, redeem).tokens.access_token == "access7"
+
+
+def test_who_redeemed_before_his_lease_was_over_and_stores_after_it_loses_nothing(store, clock):
+    slow, next_one = TokenStorage(store, clock), TokenStorage(store, clock)
+    slow.keep(OWNER, grant(clock, lasts=0))
+    his, theirs = Gate(), Gate()
+    redeem = Redeemer(clock, his)
+
+    def again(given):
+        theirs()
+        return redeem(given)
+
+    first = start(lambda: fresh(slow, redeem))
+    his.wait_reached()
+    clock.advance(LEASE + 1)
+    second = start(lambda: fresh(next_one, again))
+    theirs.wait_reached()  # it has noted its attempt
+    his.open()
+    assert outcome(first).tokens.access_token == "access2"
+    theirs.open()
+    assert outcome(second).tokens.access_token == "access2"
+    assert slow.find(OWNER).tokens.refresh_token == "refresh2"
 
 
 def test_what_was_revoked_meanwhile_stays_revoked(storage, clock):

@@ -86,6 +86,8 @@ def test_the_call_of_a_user_without_tokens_says_where_to_send_him(
     assert required.authorization_url is not None
     assert required.authorization_url.startswith(f"{authority.issuer}/authorize?")
     assert query_of(required.authorization_url)["redirect_uri"] == CALLBACK
+    assert query_of(required.authorization_url)["state"] == required.state
+    assert str(required.state) not in f"{required} {required!r}"
     assert len(required.browser_binding or "") == 32
     assert (required.flow_id, required.server_name, required.user_id) == ("ada:crm", "crm", "ada")
     assert not required.maybe_executed

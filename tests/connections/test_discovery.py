@@ -121,7 +121,7 @@ def test_where_to_sign_in_is_handed_on() -> None:
     error = AuthorizationRequired("sign in.", authorization_url="https://login.example.com/")
     discovery = Discovery(Factory(error), ToolCatalogues(lambda _: None))  # type: ignore[arg-type]
     found = discovery.anew(Key("ada", "crm"), None, scope())  # type: ignore[arg-type]
-    assert found == ToolDiscovery(None, True, "https://login.example.com/")
+    assert found == ToolDiscovery(None, True, "https://login.example.com/", error)
 
 
 def test_another_failure_says_nothing_of_a_sign_in() -> None:

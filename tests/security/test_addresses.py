@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcpsync.security.addresses import is_loopback
+from mcpsync.security.addresses import is_loopback, is_within
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,61 @@ def test_these_hosts_are_this_machine_by_their_very_name(host):
 )
 def test_these_are_not_or_not_for_sure(host):
     assert is_loopback(host) is False
+
+
+PRIVATE = [
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "168.63.129.16",
+    "192.0.0.192",
+    "198.18.0.1",
+    "0.0.0.0",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+    "::10.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::a00:1",
+    "64:ff9b:1::a00:1",
+    "2002:a00:1::",
+    "2001:0:a00:1::",
+    "2001:db8::1",
+]
+LOOPBACK = ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"]
+PUBLIC = ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_what_is_not_public_is_in_nobodys_reach_but_who_may_go_anywhere(address):
+    assert is_within(address, "public") is False
+    assert is_within(address, "loopback") is False
+    assert is_within(address, "anywhere") is True
+
+
+@pytest.mark.parametrize("address", LOOPBACK)
+def test_this_machine_is_not_public(address):
+    assert is_within(address, "public") is False
+    assert is_within(address, "loopback") is True
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_in_everybodys_reach(address):
+    assert is_within(address, "public") is True
+    assert is_within(address, "loopback") is True
+
+
+@pytest.mark.parametrize("address", ["", "example.com", "127.1", "2130706433", "1.1.1.1 "])
+def test_what_no_resolver_returns_is_in_no_reach(address):
+    assert is_within(address, "public") is False
+    assert is_within(address, "loopback") is False

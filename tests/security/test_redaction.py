@@ -46,7 +46,28 @@ def test_what_cannot_be_taken_apart_for_sure_is_not_shown(url):
     assert safe_url(url) == "<unreadable URL>"
 
 
-text = st.text("abc-._~", min_size=1)
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://as.example/<script>", "https://as.example/%3Cscript%3E"),
+        ("https://as.example/\x1b[31m", "https://as.example/%1B[31m"),
+        ("https://as.example/a b", "https://as.example/a%20b"),
+        ("https://as.example/\u202egpj", "https://as.example/%E2%80%AEgpj"),
+        ("https://as.example/\udc80", "https://as.example/%3F"),
+        ("https://as.example/a\nERROR all is lost", "https://as.example/aERROR%20all%20is%20lost"),
+        ('"><img/onerror=x>', "%22%3E%3Cimg/onerror=x%3E"),
+        ("https://grüße.example/ü", "https://grüße.example/ü"),
+    ],
+)
+def test_what_would_be_markup_or_obeyed_by_a_terminal_is_encoded(url, shown):
+    assert safe_url(url) == shown
+
+
+def test_a_long_url_is_cut():
+    assert len(safe_url(f"https://as.example/{'x' * 1_000_000}")) < 400
+
+
+text = st.text("abc-._~", min_size=1, max_size=50)
 
 
 @settings(deadline=None)

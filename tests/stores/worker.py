@@ -6,7 +6,7 @@ import time
 
 from mcpsync._runtime.deadline import Deadline
 from mcpsync.stores.holding import hold
-from stores.conftest import make
+from support.stores import make
 
 
 def serve(*described: str) -> None:

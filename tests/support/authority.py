@@ -182,10 +182,11 @@ class Authority:
         if path.startswith(RESOURCE):
             said = {"resource": self.url, "authorization_servers": [self.issuer]}
             return Page.json(_laid_over(said, self.resource_metadata))
-        if path != "/mcp":
+        if path not in ("/mcp", "/sse", "/message"):
             return Page(404)
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        where = f'resource_metadata="{self.url.removesuffix("/mcp")}{RESOURCE}/mcp"'
+        origin, _, name = self.url.rpartition("/")
+        where = f'resource_metadata="{origin}{RESOURCE}/{name}"'
         with self._lock:
             given = self._good.get(token) if kind.lower() == "bearer" else None
         if given is None:

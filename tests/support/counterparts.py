@@ -24,8 +24,11 @@ LIBRARY = (  # what the library itself needs, as setup.py says
     "sseclient-py>=1.8",
     "pydantic>=2.12",
     "mcp-types>=2.3,<3",
+    "jsonschema>=4.23",
+    "regex>=2024.4",
 )
-PROGRAMS = (*LIBRARY, "gunicorn>=23", "gevent>=24.11", "packaging", "celery>=5.4")
+SIGNING_IN = ("flask>=3", "cryptography>=42", "pyjwt>=2.9")  # for examples/flask_signin
+PROGRAMS = (*LIBRARY, *SIGNING_IN, "gunicorn>=23", "gevent>=24.11", "packaging", "celery>=5.4")
 UWSGI = (*LIBRARY, "pyuwsgi>=2.0.28", "--only-binary=pyuwsgi")
 EVERYTHING = ("@modelcontextprotocol/server-everything", "2026.8.31")
 FILESYSTEM = ("@modelcontextprotocol/server-filesystem", "2026.8.31")
@@ -37,6 +40,7 @@ TS2 = (
     "express@5.3.0",
     "zod@4.6.7",
 )
+OIDC = ("oidc-provider", "9.13.3")
 
 PYTHONS = {"sdk1": SDK1, "sdk2": SDK2, "fastmcp": FASTMCP}
 
@@ -307,6 +311,12 @@ def _command(family: str) -> list[str]:
     if family in PYTHONS:
         interpreter = provision.python_environment(family, *PYTHONS[family])
         return [str(interpreter), str(SERVERS / f"{family}_server.py")]
+    if family == "protected":
+        interpreter = provision.python_environment("sdk2", *SDK2)
+        return [str(interpreter), str(SERVERS / "sdk2_protected.py")]
+    if family == "oidc":
+        modules = provision.npm_package(*OIDC).parents[1]
+        return [provision.node(at_least=22), str(SERVERS / "oidc_provider.mjs"), str(modules)]
     if family in ("programs", "uwsgi"):  # these run the library, so with the Python that is tested
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         wanted = PROGRAMS if family == "programs" else UWSGI

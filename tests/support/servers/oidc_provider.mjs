@@ -1,14 +1,15 @@
-// A certified OpenID provider in front of the MCP servers of tests: node oidc_provider.mjs PORT FOLDER
+// A certified OpenID provider for the MCP servers of tests: node oidc_provider.mjs FOLDER PORT
 // FOLDER is where the package oidc-provider is installed. Everybody is `ada`, and agrees to everything.
+// It writes a line for each thing that happened, with no secret in it, and ends with its standard input.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-const [port, folder] = process.argv.slice(2);
+const [folder, port] = process.argv.slice(2);
 const found = createRequire(`${folder}/`).resolve('oidc-provider');
 const { Provider } = await import(pathToFileURL(found));
 
-const issuer = `http://localhost:${port}`;
-const lifetime = Number(process.env.ACCESS_TOKEN_SECONDS ?? 3600);
+const issuer = `http://127.0.0.1:${port}`;
+const lifetime = 3600;
 
 const provider = new Provider(issuer, {
   clients: [],
@@ -19,6 +20,8 @@ const provider = new Provider(issuer, {
   issueRefreshToken: async (ctx, client) => client.grantTypeAllowed('refresh_token'),
   ttl: { AccessToken: lifetime, RefreshToken: 86400, Grant: 86400, Session: 86400, Interaction: 600, IdToken: 600, ClientCredentials: lifetime },
   findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id, email: `${id}@example.com` }) }),
+  // The documents of tests are on this machine, where the provider's own dispatcher would not ask.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   features: {
     devInteractions: { enabled: false },
@@ -36,7 +39,6 @@ const provider = new Provider(issuer, {
         scope: 'read write',
         audience: resource,
         accessTokenFormat: 'jwt',
-        accessTokenTTL: lifetime,
         jwt: { sign: { alg: 'RS256' } },
       }),
     },
@@ -57,4 +59,23 @@ provider.use(async (ctx, next) => {
   return provider.interactionFinished(ctx.req, ctx.res, result, { mergeWithLastSubmission: true });
 });
 
+// So that nobody has to wait: the tokens that codes are redeemed for are over when they come.
+provider.use(async (ctx, next) => {
+  await next();
+  if (ctx.path === '/token' && ctx.oidc?.params?.grant_type === 'authorization_code' && ctx.status === 200) {
+    ctx.body = { ...ctx.body, expires_in: 1e-6 };
+  }
+});
+
+const tell = (...words) => console.log(words.join(' '));
+provider.on('grant.success', (ctx) => tell('granted', ctx.oidc.params.grant_type));
+provider.on('grant.error', (ctx, error) => tell('refused', ctx.oidc?.params?.grant_type, error.message));
+provider.on('registration_create.success', () => tell('registered'));
+provider.on('refresh_token.consumed', () => tell('rotated'));
+provider.on('grant.revoked', () => tell('revoked'));
+for (const event of ['authorization.error', 'registration_create.error', 'revocation.error', 'server_error']) {
+  provider.on(event, (ctx, error) => tell(event, error.message, error.error_description ?? ''));
+}
+
+process.stdin.resume().on('end', () => process.exit(0));
 provider.listen(Number(port), '127.0.0.1', () => console.log(`listening on ${issuer}`));
