@@ -23,8 +23,9 @@ PROMETHEUS = ["prometheus-client>=0.20"]
 OTEL = ["opentelemetry-api>=1.27"]
 WEBSOCKET = ["websocket-client>=1.8"]
 REDIS = ["redis>=5"]
-CRYPTO = ["cryptography>=42", "pyjwt>=2.9"]
-CLI = ["click>=8.1", "rich>=13", *YAML]
+JWT = ["pyjwt>=2.9"]
+CRYPTO = ["cryptography>=42", *JWT]
+CLI = ["click>=8.1", "rich>=13", *YAML, *JWT]
 TEST = [
     "pytest>=9",
     "responses>=0.25",

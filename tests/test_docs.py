@@ -346,6 +346,7 @@ def stage(request, tmp_path, monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MCPSYNC_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / ".data"))
     loggers = [logging.getLogger(), logging.getLogger("mcpsync")]
     levels = [logger.level for logger in loggers]
     with Stage(page, tmp_path) as prepared:

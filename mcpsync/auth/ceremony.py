@@ -337,6 +337,13 @@ class Ceremony:
         if error.error in CLIENT_IS_UNKNOWN:
             self._registrar.forget(client)
 
+    def forget_client(self, flow: Flow) -> bool:
+        """Forget the registration that a sign-in was begun with, if it is one.
+
+        Whose authorization server does not know it any more never comes back to say so.
+        """
+        return self._registrar.forget(ClientCredentials(**flow.facts["client"]))
+
     def revoke(self, owner: str, deadline: Deadline, cancel: Cancellation | None = None) -> bool:
         """Forget the user's tokens and sign-ins, and have them revoked where that is possible.
 

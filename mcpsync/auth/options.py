@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from ..config.oauth import OAuthConfig
 from .clients import CLIENT_NAME, CimdDocument, ClientCredentials, known_method
 from .token_endpoint import ClientKey
 
@@ -93,3 +94,29 @@ class OAuthOptions:
             issuer=self.issuer,
             redirect_uri=self.redirect_uri,
         )
+
+
+def configured(said: OAuthConfig) -> OAuthKeywords:
+    """Return what a server's configuration says of signing in, but for where users come back to."""
+    return {
+        "client_id": said.client_id,
+        "client_secret": said.client_secret,
+        "client_key": configured_key(said),
+        "issuer": said.issuer,
+        "authorization_url": said.authorization_url,
+        "token_url": said.token_url,
+        "revocation_url": said.revocation_url,
+        "token_endpoint_auth_method": said.token_endpoint_auth_method,
+        "scopes": said.scope,
+        "dpop": said.dpop,
+        "send_resource": said.send_resource_parameter,
+        "require_pkce": not said.skip_code_challenge_check,
+        "headers": said.headers,
+    }
+
+
+def configured_key(said: OAuthConfig) -> ClientKey | None:
+    """Return the key of a configured client, if it has one."""
+    if said.private_key is None:
+        return None
+    return ClientKey(said.private_key, said.signing_algorithm)

@@ -45,7 +45,7 @@ class Exit(IntEnum):
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "it worked",
-    Exit.TOOL_ERROR: "the tool answered, with an error (isError); or the demo failed",
+    Exit.TOOL_ERROR: "the tool answered, with an error (isError); no sign-in; the demo failed",
     Exit.USAGE: "wrong usage, arguments or configuration; no tool was called",
     Exit.CONNECT: "no connection (refused, too slow, no such command); no tool was called",
     Exit.TIMEOUT: "the time ran out; a tool may have run",

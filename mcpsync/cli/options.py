@@ -12,6 +12,7 @@ from ..protocol.versions import MODERN_VERSIONS
 from . import exits
 
 MODES = ("auto", "legacy", *MODERN_VERSIONS)
+CONFIG_VARIABLE = "MCPSYNC_CONFIG"
 _BEHIND_DASHES = "mcpsync.cli.command"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,23 +23,25 @@ class Settings:
     """The shared options, as they were given."""
 
     as_json: bool
-    timeout: float | None
-    headers: tuple[str, ...]
-    bearer_env: str | None
-    mode: str
-    config: str | None
-    verbose: bool
+    timeout: float | None = None
+    headers: tuple[str, ...] = ()
+    bearer_env: str | None = None
+    mode: str = "auto"
+    config: str | None = None
+    verbose: bool = False
 
 
-_OPTIONS = (
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, as the protocol spells it."),
-    click.option(
+_OPTIONS = {
+    "json": click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, as the protocol spells it."
+    ),
+    "timeout": click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         help="Time for the whole command. [default: the configuration's, or 60]",
     ),
-    click.option(
+    "header": click.option(
         "-H",
         "--header",
         "headers",
@@ -46,32 +49,43 @@ _OPTIONS = (
         metavar="'NAME: VALUE'",
         help="Send this HTTP header; may be repeated.",
     ),
-    click.option(
+    "bearer": click.option(
         "--bearer-env", metavar="VARIABLE", help="Send the token in this environment variable."
     ),
-    click.option(
+    "mode": click.option(
         "--mode",
         type=click.Choice(MODES),
         default="auto",
         show_default=True,
         help="The era to speak; auto asks the server.",
     ),
-    click.option(
+    "config": click.option(
         "--config",
         metavar="FILE",
-        envvar="MCPSYNC_CONFIG",
+        envvar=CONFIG_VARIABLE,
         help="YAML or JSON with 'servers:' or 'mcpServers:'. "
-        "[env: MCPSYNC_CONFIG; default: mcpsync.yaml]",
+        f"[env: {CONFIG_VARIABLE}; default: mcpsync.yaml]",
     ),
-    click.option("-v", "--verbose", is_flag=True, help="Log what happens, on standard error."),
-)
+    "verbose": click.option(
+        "-v", "--verbose", is_flag=True, help="Log what happens, on standard error."
+    ),
+}
 
 
 def shared_options(function: F) -> F:
     """Give a command the options of :class:`Settings`."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+    return some_options(*_OPTIONS)(function)
+
+
+def some_options(*names: str) -> Callable[[F], F]:
+    """Give a command some of them."""
+
+    def add(function: F) -> F:
+        for name in reversed(names):
+            function = _OPTIONS[name](function)
+        return function
+
+    return add
 
 
 class TargetCommand(click.Command):

@@ -13,11 +13,11 @@ from typing import TypeVar
 
 from .._runtime.cancel import Cancellation
 from .._runtime.threads import start_thread
-from ..client import Client
 from ..client.options import CLOSE_TIMEOUT
 from ..errors import MCPSyncError
 from .conversation import Conversation
 from .exits import Exit, Interrupted
+from .kept import credentials_for
 from .options import Settings
 from .target import Target, make_client, timeout_of
 from .text import printable
@@ -45,32 +45,56 @@ def ask(
         Interrupted: Ctrl-C or SIGTERM; the call was cancelled, and the server told.
         MCPSyncError: As *work* does.
     """
-    client = make_client(target, settings)
     cancel = Cancellation()
-    conversation = Conversation(client, timeout_of(target, settings), cancel)
+    with credentials_for(target, settings) as credentials:
+        client = make_client(target, settings, credentials.auth)
+        conversation = Conversation(client, timeout_of(target, settings), cancel)
+
+        def converse() -> T:
+            try:
+                with client:
+                    return work(conversation)
+            except MCPSyncError as error:
+                conversation.explain(error)
+                credentials.explain(error)
+                raise
+
+        return watched(converse, waiting, cancel, client.close)
+
+
+def watched(
+    work: Callable[[], T],
+    waiting: Waiting,
+    cancel: Cancellation,
+    close: Callable[[], None] = lambda: None,
+) -> T:
+    """Do *work* on a thread while this one waits, so that it can be interrupted.
+
+    Args:
+        work: What is to be done.
+        waiting: Shows that we wait.
+        cancel: Ends *work*.
+        close: Does so if that was not heeded.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM.
+        MCPSyncError: As *work* does.
+    """
     future: Future[T] = Future()
-    start_thread("cli", lambda: _do(future, client, conversation, work))
+    start_thread("cli", lambda: _do(future, work))
     try:
         _watch(future, waiting)
     except KeyboardInterrupt as interrupt:
         code = Exit.TERMINATED if isinstance(interrupt, Terminated) else Exit.INTERRUPTED
-        raise Interrupted(code, _give_up(future, client, cancel)) from None
+        raise Interrupted(code, _give_up(future, cancel, close)) from None
     return future.result(0)
 
 
-def _do(
-    future: Future[T],
-    client: Client,
-    conversation: Conversation,
-    work: Callable[[Conversation], T],
-) -> None:
+def _do(future: Future[T], work: Callable[[], T]) -> None:
     try:
-        with client:
-            result = work(conversation)
+        result = work()
     except BaseException as error:
         logger.debug("the command failed", exc_info=True)
-        if isinstance(error, MCPSyncError):
-            conversation.explain(error)
         future.set_exception(error)
     else:
         future.set_result(result)
@@ -85,12 +109,12 @@ def _watch(future: Future[T], waiting: Waiting) -> None:
             waiting.refresh()
 
 
-def _give_up(future: Future[T], client: Client, cancel: Cancellation) -> bool:
+def _give_up(future: Future[T], cancel: Cancellation, close: Callable[[], None]) -> bool:
     """Cancel what is under way and close; say whether the server may have run it."""
     with _deaf():
         cancel.cancel("interrupted")
         if wait([future], LAST_WAIT + CLOSE_TIMEOUT).not_done:
-            client.close()
+            close()
             wait([future], CLOSE_TIMEOUT)
     error = future.exception(0) if future.done() else None
     return error.maybe_executed if isinstance(error, MCPSyncError) else True

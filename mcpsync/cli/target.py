@@ -21,6 +21,7 @@ from ..config import (
     read_servers,
 )
 from ..errors import ConfigurationError, ServerNotFound
+from ..http import Authorizer, AuthorizerSource
 from .options import Settings
 
 DEFAULT_CONFIG = "mcpsync.yaml"
@@ -95,8 +96,20 @@ def timeout_of(target: Target, settings: Settings) -> float:
     return settings.timeout or target.config.timeout or DEFAULT_TIMEOUT
 
 
-def make_client(target: Target, settings: Settings) -> Client:
+def make_client(
+    target: Target,
+    settings: Settings,
+    auth: Authorizer | AuthorizerSource | None = None,
+    *,
+    timeout: float | None = None,
+) -> Client:
     """Return the client; it is not connected yet.
+
+    Args:
+        target: The server.
+        settings: The options.
+        auth: Adds credentials if the options have none.
+        timeout: Seconds that a call may take; what the options say by default.
 
     Raises:
         click.UsageError: An option is not for this kind of server, or cannot be used.
@@ -110,8 +123,8 @@ def make_client(target: Target, settings: Settings) -> Client:
         return Client(
             target.config,
             headers=headers,
-            auth=BearerAuth(token) if token else None,
-            timeout=timeout_of(target, settings),
+            auth=BearerAuth(token) if token else auth,
+            timeout=timeout or timeout_of(target, settings),
             mode=settings.mode,
             server_name=target.name,
         )

@@ -16,9 +16,8 @@ from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
 from ..auth.grants import ClientCredentialsGrant, MachineGrant, WorkloadIdentity
 from ..auth.oauth import fetcher_beside
-from ..auth.options import OAuthOptions
+from ..auth.options import OAuthOptions, configured, configured_key
 from ..auth.signing_in import SignIn
-from ..auth.token_endpoint import ClientKey
 from ..auth.tokens import TokenStorage, is_for
 from ..client.core import MOST_SIGN_INS
 from ..config import HttpServerConfig, ServerConfig
@@ -161,7 +160,7 @@ class SignIns:
         """Return what all connections to a server share: the application acts for itself."""
         known = self._machines.get(name)
         if known is None or known[0] != config:
-            made = _grant(said, self._clock).authorizer_for(config.url, self._session)
+            made = machine_grant(said, self._clock).authorizer_for(config.url, self._session)
             known = self._machines[name] = config, made
         return known[1]
 
@@ -183,24 +182,10 @@ class SignIns:
                 "MCPManager(oauth_redirect_uri=)."
             )
         check_redirect_uri(redirect_uri)
-        options = OAuthOptions(
-            redirect_uri,
-            client_id=said.client_id,
-            client_secret=said.client_secret,
-            client_key=_key(said),
-            issuer=said.issuer,
-            authorization_url=said.authorization_url,
-            token_url=said.token_url,
-            revocation_url=said.revocation_url,
-            token_endpoint_auth_method=said.token_endpoint_auth_method,
-            scopes=said.scope,
-            client_name=self._client_name,
-            document=self._document,
-            dpop=said.dpop,
-            send_resource=said.send_resource_parameter,
-            require_pkce=not said.skip_code_challenge_check,
-            headers=said.headers,
-        )
+        keywords = configured(said)
+        keywords["client_name"] = self._client_name
+        keywords["document"] = self._document
+        options = OAuthOptions(redirect_uri, **keywords)
         fetcher = (
             Fetcher(session=self._session, headers=said.headers)  # nothing of it is trusted
             if mine
@@ -410,7 +395,8 @@ def returned(state: str, code: str | None, iss: str | None, error: str | None) -
     return Returned(state, code, iss, error)
 
 
-def _grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
+def machine_grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
+    """Return how the application gets tokens where no user signs in."""
     common: dict[str, Any] = {
         "scopes": said.scope,
         "issuer": said.issuer,
@@ -422,13 +408,7 @@ def _grant(said: OAuthConfig, clock: Clock) -> MachineGrant:
     return ClientCredentialsGrant(
         said.client_id or "",
         said.client_secret,
-        client_key=_key(said),
+        client_key=configured_key(said),
         token_endpoint_auth_method=said.token_endpoint_auth_method,
         **common,
     )
-
-
-def _key(said: OAuthConfig) -> ClientKey | None:
-    if said.private_key is None:
-        return None
-    return ClientKey(said.private_key, said.signing_algorithm)

@@ -58,7 +58,9 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in an empty directory, from which other processes find the same package as we do."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(mcpsync.__file__).parents[1]))
-    monkeypatch.delenv("MCPSYNC_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for name in ("MCPSYNC_CONFIG", "MCPSYNC_STORE", "MCPSYNC_STORE_KEY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def _bury(child: subprocess.Popen[str]) -> None:
     if child.poll() is None:
         child.kill()
     child.wait(TIMEOUT)
-    for pipe in (child.stdout, child.stderr):
+    for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:
             pipe.close()
 
