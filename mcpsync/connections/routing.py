@@ -148,7 +148,7 @@ class Router:
             parted.custom_user_vars,
             None,
             parted.connection_timeout,
-            self._flow_manager_for(config),
+            self._flow_manager_for(config) if facts.oauth_machinery else self._flow_manager,
         )
         lender, afterwards = self._lender(facts, owner, of_user), None
         if lender is self._users:

@@ -196,6 +196,21 @@ def test_who_says_no_has_not_signed_in(manager: MCPManager, authority: Authority
     assert turned_away(manager).authorization_url != url
 
 
+def test_a_refusal_that_somebody_else_brings_ends_nothing(one: Authority) -> None:
+    with manager_for(one) as manager:
+        url = turned_away(manager).authorization_url
+        assert url is not None
+        refusal = query_of(one.refuse(url))
+        with pytest.raises(RefusedError):
+            manager.complete_authorization(**refusal, browser_binding="made up")
+        with pytest.raises(RefusedError):
+            manager.complete_authorization(**refusal, user="bob")
+        with pytest.raises(OAuthError):
+            manager.complete_authorization(**{**refusal, "iss": "https://evil.example"})
+        assert manager.authorization_status("crm", user="ada").flow is FlowStatus.PENDING
+        manager.complete_authorization(**what_comes_back(one, url))
+
+
 def test_the_answer_of_another_server_is_refused_before_anything_is_redeemed(
     manager: MCPManager, authority: Authority
 ) -> None:
@@ -564,6 +579,29 @@ def test_an_application_that_acts_for_itself_has_one_token_for_all(one: Authorit
         calls = [start(lambda: manager.call_tool(*ADD, user="ada")) for _ in range(4)]
         assert [outcome(each).structured_content for each in calls] == [{"sum": 3}] * 4
         assert one.count("token") == 2
+
+
+def test_users_who_sign_in_call_and_sign_out_at_once_never_use_one_token(one: Authority) -> None:
+    def come_and_go(user: str) -> None:
+        for _ in range(4):
+            sign_in(manager, one, user)
+            for _ in range(3):
+                manager.call_tool(*ADD, user=user, headers={"X-User": user})
+            manager.revoke("crm", user=user)
+
+    users = [f"user {number}" for number in range(5)]
+    with manager_for(one) as manager:
+        for each in [start(come_and_go, user) for user in users]:
+            assert outcome(each) is None
+        assert manager.get_connection_stats()["total_connections"] == 0
+        assert manager.stats()["breakers"] == []
+    used = {
+        (request.headers["authorization"], request.headers["x-user"])
+        for request in one.mcp.requests
+        if "x-user" in request.headers
+    }
+    assert {user for _, user in used} == set(users)
+    assert len({token for token, _ in used}) == len(used) == 4 * len(users)
 
 
 # -- where a user stands --------------------------------------------------------------------------
