@@ -6,12 +6,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
+from auth.conftest import leaks
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 import mcpsync
-from auth.conftest import leaks
 from mcpsync._runtime.clock import SystemClock
 from mcpsync.auth import CimdDocument, ClientCredentialsGrant, ClientKey, OAuth
 from mcpsync.auth.tokens import LEASE, TokenStorage
