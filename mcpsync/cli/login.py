@@ -22,7 +22,7 @@ from ..auth import OAuth
 from ..auth.challenge import Demand, demand_of
 from ..auth.discovery import Discovery
 from ..auth.flows import Flow
-from ..auth.oauth import reach_beside, returned_in
+from ..auth.oauth import fetcher_beside, returned_in
 from ..auth.scopes import Scopes
 from ..auth.tokens import Grant
 from ..config import HttpServerConfig
@@ -35,7 +35,7 @@ from ..errors import (
     RequestCancelled,
     RequestTimeout,
 )
-from ..http import Authorizer, Fetcher
+from ..http import Authorizer
 from ..stores import Store
 from .kept import REDIRECT, grant_of, kept_tokens, oauth_of
 from .loopback import HOST, Listener
@@ -145,7 +145,7 @@ class Login:
     def _says_where(self) -> bool:
         """Whether the server says who issues tokens for it: then it may want some for its tools."""
         url = self._plan.config.url
-        discovery = Discovery(Fetcher(reach=reach_beside(url)))
+        discovery = Discovery(fetcher_beside(url, None))
         try:
             return discovery.find(url, self._deadline, self._cancel).resource is not None
         except (RequestTimeout, RequestCancelled):

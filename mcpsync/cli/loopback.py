@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
 from ..auth.oauth import returned_in
-from ..errors import ConfigurationError, RequestCancelled, RequestTimeout
+from ..errors import ConfigurationError, OAuthError, RequestCancelled, RequestTimeout
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 33_418  # tried first, so that a registration can be used again
@@ -200,7 +200,7 @@ def _target_of(said: bytes) -> str | None:
 def _is_of(came_to: str, state: str) -> bool:
     try:
         found = returned_in(came_to).state or ""
-    except ValueError:  # no URL, or too many fields
+    except OAuthError:  # no URL, or too many fields
         return False
     return hmac.compare_digest(found.encode(), state.encode())
 

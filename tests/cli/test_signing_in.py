@@ -224,7 +224,7 @@ def test_a_refusal_leaves_what_was_kept_before(cli, authority, browser):
     browser.decide = authority.refuse
     outcome = cli("login", authority.url, "--again")
     assert outcome.code == 5
-    assert "did not agree: access_denied" in outcome.err
+    assert "did not agree, or may not: access_denied" in outcome.err
     assert kept(authority.url) == before
 
 
