@@ -11,6 +11,7 @@ from mcpsync import (
     MCPError,
     MCPManager,
     PlaceholderError,
+    ToolDiscovery,
     User,
 )
 from mcpsync.testing import FakeClock, Fault, LocalServer
@@ -108,21 +109,21 @@ def test_discovery_disposes_of_its_connection_when_listing_fails(
     manager: MCPManager, server: LocalServer
 ) -> None:
     server.inject(Fault.HTTP_500, method="tools/list", times=None)
-    assert manager.discover_server_tools("crm", user="ada") == (None, False, None)
+    assert manager.discover_server_tools("crm", user="ada") == ToolDiscovery(None, False)
     assert server.open_sessions == []
 
 
 def test_discovery_of_an_unknown_server_is_null(
     manager: MCPManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert manager.discover_server_tools("crn", user="ada") == (None, False, None)
+    assert manager.discover_server_tools("crn", user="ada") == ToolDiscovery(None, False)
     assert "crn" in caplog.text
 
 
 def test_discovery_of_a_request_scoped_server_without_its_fields_is_null(
     scoped: MCPManager, server: LocalServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert scoped.discover_server_tools("crm", user="ada") == (None, False, None)
+    assert scoped.discover_server_tools("crm", user="ada") == ToolDiscovery(None, False)
     assert "messageId, conversationId" in caplog.text
     assert server.requests == []
 
@@ -133,16 +134,16 @@ def test_discovery_of_an_oauth_server_without_user_or_flow_manager_says_so(
     server: LocalServer, config: dict[str, Any], user: str | None
 ) -> None:
     with manager_of(server, config) as manager:
-        assert manager.discover_server_tools("crm", user=user) == (None, True, None)
+        assert manager.discover_server_tools("crm", user=user) == ToolDiscovery(None, True)
     assert server.requests == []
 
 
 def test_an_error_of_discovery_is_no_tools(server: LocalServer, nowhere: str) -> None:
     servers = {"crm": {"url": nowhere}, "mail": {"url": server.url}}
     with MCPManager(servers, connect_attempts=1) as manager:
-        assert manager.discover_server_tools("crm", user="ada") == (None, False, None)
+        assert manager.discover_server_tools("crm", user="ada") == ToolDiscovery(None, False)
         server.inject(Fault.HTTP_500, times=None)
-        assert manager.discover_server_tools("mail") == (None, False, None)
+        assert manager.discover_server_tools("mail") == ToolDiscovery(None, False)
         assert manager.stats()["breakers"] == [], "discovery counts for no breaker"
 
 
