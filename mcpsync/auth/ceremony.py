@@ -28,7 +28,7 @@ from .codes import (
     new_state,
 )
 from .discovery import Discovered, Discovery
-from .dpop import DPoPKey
+from .dpop import DPoPKey, check_bound
 from .flows import BUSY, Flow, FlowStateManager, FlowStatus
 from .metadata import ServerMetadata, canonical_resource, covers
 from .options import OAuthOptions
@@ -302,6 +302,8 @@ class Ceremony:
         except OAuthError as error:
             self.note_refusal(client, error)
             raise
+        if self._options.dpop is True:
+            check_bound(tokens)
         return Grant(
             tokens=tokens,
             client=client,

@@ -8,12 +8,15 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from .._runtime.clock import Clock
-from ..errors import ConfigurationError
-from .token_endpoint import ClientKey, signed
+from ..errors import ConfigurationError, OAuthError
+from .token_endpoint import ClientKey, Tokens, signed
+
+if TYPE_CHECKING:
+    from ..http.settings import PreparedRequest
 
 ALGORITHM: Final = "ES256"
 MAX_NONCE: Final = 1024  # characters
@@ -114,3 +117,24 @@ def _nonce_in(proof: str) -> str | None:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def put_on(request: PreparedRequest, tokens: Tokens, key: DPoPKey | None) -> None:
+    """Add an access token to a request, with a proof if it is bound to *key*."""
+    request.headers["Authorization"] = f"{tokens.token_type} {tokens.access_token}"
+    if key is not None and tokens.is_bound:
+        proof = key.proof(request.method or "", request.url or "", tokens.access_token)
+        request.headers.update(proof)
+
+
+def check_bound(tokens: Tokens) -> None:
+    """Refuse a token that is bound to no key, where one was wanted. (RFC 9449, section 5)
+
+    Raises:
+        OAuthError: It is bound to none.
+    """
+    if not tokens.is_bound:
+        raise OAuthError(
+            "the authorization server gave a token that is bound to no key; it is not used.",
+            error="token_not_bound",
+        )

@@ -17,7 +17,7 @@ from ..http import Authorizer, Fetcher, Occasion
 from .challenge import Demand, demand_of
 from .clients import ClientCredentials
 from .discovery import Discovered, Discovery
-from .dpop import DPoPKey
+from .dpop import DPoPKey, check_bound, put_on
 from .metadata import ServerMetadata, canonical_resource
 from .oauth import fetcher_beside
 from .scopes import OFFLINE, Scopes, scopes_to_ask_for
@@ -183,10 +183,7 @@ class MachineAuthorizer(Authorizer):
         if occasion.attempt == 0 and not self._is_good(held):
             held = self._new(self._demand, occasion, None)
         tokens, key = held.tokens, self._key
-        request.headers["Authorization"] = f"{tokens.token_type} {tokens.access_token}"
-        if key is not None and tokens.token_type == "DPoP":  # noqa: S105 - not a token
-            proof = key.proof(request.method or "", request.url or "", tokens.access_token)
-            request.headers.update(proof)
+        put_on(request, tokens, key)
 
     def accepted(self, request: PreparedRequest) -> None:
         """Take note that the server took a token: it was not given in vain."""
@@ -275,11 +272,8 @@ class MachineAuthorizer(Authorizer):
         if scopes:
             fields["scope"] = " ".join(scopes)
         tokens = endpoint.grant(client, fields, deadline, cancel, asked=scopes)
-        if is_bound and tokens.token_type != "DPoP":  # noqa: S105 - not a token
-            raise OAuthError(
-                "the authorization server gave a token that is bound to no key; it is not used.",
-                error="token_not_bound",
-            )
+        if is_bound:
+            check_bound(tokens)
         return tokens
 
     def _found(self, demand: Demand, occasion: Occasion) -> Discovered:

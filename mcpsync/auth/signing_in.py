@@ -12,7 +12,7 @@ from ..errors import AuthorizationRequired, InsufficientScope, OAuthError
 from ..http import Authorizer, Occasion
 from .ceremony import Ceremony
 from .challenge import Demand, demand_of
-from .dpop import DPoPKey
+from .dpop import DPoPKey, put_on
 from .scopes import Scopes
 from .token_endpoint import NONCE_WANTED, Tokens
 from .tokens import SEEN_THROUGH, Grant, NoGrant
@@ -61,12 +61,7 @@ class SignIn(Authorizer):
                 return
         if not grant.is_for(self.ceremony.server_url):
             return
-        tokens = grant.tokens
-        request.headers["Authorization"] = f"{tokens.token_type} {tokens.access_token}"
-        key = self._key_of(grant)
-        if key is not None and tokens.token_type == "DPoP":  # noqa: S105 - not a token
-            proof = key.proof(request.method or "", request.url or "", tokens.access_token)
-            request.headers.update(proof)
+        put_on(request, grant.tokens, self._key_of(grant))
 
     def accepted(self, request: PreparedRequest) -> None:
         """Trust a token that a 401 brought as much as any other: it was good."""

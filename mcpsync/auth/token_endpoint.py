@@ -49,6 +49,11 @@ class Tokens:
     id_token: str | None = field(default=None, repr=False)
     lifetime: float | None = None
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether the access token is of no use without the key it is bound to."""
+        return self.token_type == "DPoP"  # noqa: S105 - not a token
+
     def __repr__(self) -> str:
         return f"<Tokens {self.token_type} expires_at={self.expires_at}>"
 
@@ -139,7 +144,7 @@ class TokenEndpoint:
             if self._dpop is not None:
                 self._dpop.note(self._url, answer.headers)
         tokens = tokens_of(_agreed(answer), self._clock.time(), asked)
-        if tokens.token_type == "DPoP" and self._dpop is None:  # noqa: S105 - not a token
+        if tokens.is_bound and self._dpop is None:
             raise MessageInvalid("the authorization server bound a token to a key nobody has.")
         return tokens
 

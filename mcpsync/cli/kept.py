@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from .._runtime.aside import wait_for_asides
 from .._runtime.clock import SystemClock
 from ..auth import OAuth
 from ..auth.challenge import Demand, challenges_in
@@ -36,6 +37,7 @@ from .options import CONFIG_VARIABLE, Settings
 from .target import Target
 
 REDIRECT: Final = f"http://{HOST}:{PORT}{PATH}"  # where nobody listens: what is kept needs no user
+SEE_OFF: Final = 5.0  # seconds
 STORE: Final = "MCPSYNC_STORE"
 STORE_KEY: Final = "MCPSYNC_STORE_KEY"
 
@@ -81,6 +83,7 @@ def opened_store() -> Iterator[Store]:
     try:
         yield store
     finally:
+        wait_for_asides(SEE_OFF)  # a refresh that a command had no time for
         store.close()
 
 

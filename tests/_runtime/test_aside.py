@@ -1,10 +1,13 @@
 """Work that is seen through, whoever has stopped waiting for it."""
 
+import subprocess
+import sys
 import threading
+from concurrent.futures import Future
 
 import pytest
 
-from mcpsync._runtime.aside import do_aside
+from mcpsync._runtime.aside import _UnderWay, do_aside, wait_for_asides
 from mcpsync._runtime.cancel import Cancellation
 from mcpsync._runtime.deadline import Deadline
 from mcpsync.errors import RequestCancelled, RequestTimeout
@@ -51,3 +54,50 @@ def test_a_caller_who_is_cancelled_leaves_and_it_goes_on():
     assert isinstance(outcome(task), RequestCancelled)
     gate.open()
     assert done.wait(LONG)
+
+
+def test_whoever_closes_what_it_needs_can_wait_for_it():
+    gate, done = Gate(), threading.Event()
+    with pytest.raises(RequestTimeout):
+        aside(lambda: (gate(), done.set()), timeout=0.01)
+    gate.wait_reached()
+    wait_for_asides(0.01)
+    assert not done.is_set()
+    waiting = start(lambda: wait_for_asides(LONG))
+    gate.open()
+    assert outcome(waiting) is None
+    assert done.is_set()
+
+
+EXITS = """
+import sys, threading
+from mcpsync._runtime.aside import do_aside
+from mcpsync._runtime.deadline import Deadline
+from mcpsync.errors import RequestTimeout
+
+def work():
+    left.wait(10)
+    threading.Event().wait(0.1)  # long enough to be cut if nobody waited
+    print("done", flush=True)
+
+left = threading.Event()
+try:
+    do_aside("work", work, deadline=Deadline(0.01), doing="working")
+except RequestTimeout:
+    left.set()
+"""
+
+
+@pytest.mark.once
+def test_the_exit_of_the_interpreter_waits_for_it():
+    ended = subprocess.run(
+        [sys.executable, "-c", EXITS], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (ended.stdout, ended.stderr) == ("done\n", "")
+
+
+def test_a_forked_child_waits_for_nothing_of_its_parents():
+    under_way = _UnderWay()
+    under_way.add(Future())
+    under_way.forget()
+    assert outcome(start(lambda: under_way.wait(Deadline(LONG)))) is None

@@ -804,3 +804,16 @@ def test_nothing_secret_is_in_a_log_or_an_error(authority, ceremony, caplog):
     assert len(authority.secrets) > 4
     for secret in [*authority.secrets, flow.browser_key, flow.verifier]:
         assert secret not in text
+
+
+@pytest.mark.parametrize(("dpop", "is_used"), [(True, False), (None, True), (False, True)])
+def test_a_token_that_is_bound_to_no_key_is_not_used_where_one_was_wanted(
+    authority, made, dpop, is_used
+):
+    ceremony = made(dpop=dpop)
+    back = returned(authority.approve(begin(ceremony).url))
+    if is_used:
+        complete(ceremony, back)
+    else:
+        assert refusal(ceremony, back).error == "token_not_bound"
+    assert (ceremony.storage.find(OWNER) is not None) is is_used
