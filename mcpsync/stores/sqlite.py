@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from .._runtime.backoff import pause
 from .._runtime.clock import Clock, SystemClock
+from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child, notice_fork
 from .._runtime.locks import assert_none_held
 from ..errors import StoreError
@@ -18,6 +20,7 @@ from .base import Entry, check_key, check_value
 from .sealing import Keys, Sealer
 
 BUSY: Final = 10.0  # seconds to wait for other processes' writes
+RETRY: Final = 0.01  # seconds until a file that others are just opening is tried again
 IDLE: Final = 4  # connections kept for the next threads
 
 _SCHEMA = """
@@ -217,7 +220,7 @@ class SQLiteStore:
             self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _turn_to_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
             connection.close()
@@ -228,6 +231,20 @@ class SQLiteStore:
         """Leave the parent's connections alone: closing one here would end the parent's locks."""
         self._parents.append(self._idle)
         self._idle = deque()
+
+
+def _turn_to_wal(connection: sqlite3.Connection) -> None:
+    """Have the file written ahead. Whoever is first does it, and SQLite has the others not wait."""
+    deadline = Deadline(BUSY)
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or deadline.expired:
+                raise
+            pause(RETRY, deadline)
+        else:
+            return
 
 
 def _number(connection: sqlite3.Connection) -> int:

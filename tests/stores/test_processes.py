@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+
+import pytest
 
 from support.processes import wait_until
 
@@ -84,3 +88,37 @@ def test_a_forked_child_uses_it_beside_its_parent(shared):
     assert os.waitpid(pid, 0)[1] == 0
     assert store.get("b").value == b"child"
     assert store.get("a") is None
+
+
+OPENS = """
+import sys
+from mcpsync.stores import SQLiteStore, new_key
+for line in sys.stdin:
+    store = SQLiteStore(line.strip(), key=new_key())
+    store.set("a", b"1")
+    store.close()
+    print("opened", flush=True)
+"""
+
+
+@pytest.mark.once
+def test_processes_that_open_a_new_file_at_the_same_moment_can_all_use_it(tmp_path):
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPENS],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    try:
+        for name in range(20):
+            for worker in workers:
+                worker.stdin.write(f"{tmp_path / str(name)}\n")
+                worker.stdin.flush()
+            assert [worker.stdout.readline() for worker in workers] == ["opened\n"] * 6
+    finally:
+        for worker in workers:
+            worker.communicate(timeout=20)
