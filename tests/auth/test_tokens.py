@@ -10,7 +10,7 @@ from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth import tokens
 from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.token_endpoint import Tokens
-from mcpsync.auth.tokens import LEASE, SKEW, Grant, NoGrant, TokenStorage
+from mcpsync.auth.tokens import LEASE, SKEW, Grant, NoGrant, TokenStorage, _key
 from mcpsync.errors import (
     ConnectionLost,
     OAuthError,
@@ -161,6 +161,20 @@ def test_a_refresh_is_seen_through_though_its_caller_was_cancelled(storage, cloc
     cancel.cancel()
     assert isinstance(outcome(task), RequestCancelled)
     gate.open()
+    assert fresh(storage, redeem).tokens.access_token == "access2"
+    assert redeem.redeemed == ["refresh1"]
+
+
+def test_a_caller_with_less_time_than_a_dead_holders_lease_is_told_and_nothing_is_lost(
+    storage, store, clock
+):
+    storage.keep(OWNER, grant(clock, lasts=0))
+    redeem = Redeemer(clock)
+    assert store.acquire(f"{_key(OWNER)}:refresh", LEASE) is not None, "whoever has it is dead"
+    with pytest.raises(RequestTimeout, match="waiting for new tokens"):
+        storage.fresh(OWNER, redeem, Deadline(0.05))
+    assert redeem.redeemed == []
+    clock.advance(LEASE)
     assert fresh(storage, redeem).tokens.access_token == "access2"
     assert redeem.redeemed == ["refresh1"]
 
