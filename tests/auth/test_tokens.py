@@ -10,7 +10,7 @@ from mcpsync._runtime.deadline import Deadline
 from mcpsync.auth import tokens
 from mcpsync.auth.clients import ClientCredentials
 from mcpsync.auth.token_endpoint import Tokens
-from mcpsync.auth.tokens import LEASE, SKEW, Grant, NoGrant, TokenStorage, _key
+from mcpsync.auth.tokens import LEASE, SKEW, Grant, NoGrant, TokenStorage
 from mcpsync.errors import (
     ConnectionLost,
     OAuthError,
@@ -170,7 +170,7 @@ def test_a_caller_with_less_time_than_a_dead_holders_lease_is_told_and_nothing_i
 ):
     storage.keep(OWNER, grant(clock, lasts=0))
     redeem = Redeemer(clock)
-    assert store.acquire(f"{_key(OWNER)}:refresh", LEASE) is not None, "whoever has it is dead"
+    assert store.acquire(f"{_key()}:refresh", LEASE) is not None, "whoever has it is dead"
     with pytest.raises(RequestTimeout, match="waiting for new tokens"):
         storage.fresh(OWNER, redeem, Deadline(0.05))
     assert redeem.redeemed == []
