@@ -14,6 +14,8 @@ from support.authority import Authority
 from support.stores import description, make
 from support.workers import Worker
 
+pytestmark = pytest.mark.once  # what processes keep to is the store's, whichever Python
+
 PATIENCE = 30
 SHORT = 0.5  # seconds of the lease of whoever is killed
 OWNER = signing_in.OWNER

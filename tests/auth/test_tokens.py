@@ -1,5 +1,6 @@
 """Tokens kept and refreshed; seed 3.5 and 3.6, requirements A16 and A23, S10."""
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -304,14 +305,16 @@ def test_what_was_revoked_meanwhile_stays_revoked(storage, clock):
 
 def test_unreadable_tokens_are_an_error_and_can_be_forgotten(tmp_path, clock):
     path = tmp_path / "store.db"
-    TokenStorage(SQLiteStore(path, key=new_key()), clock).keep(OWNER, grant(clock))
-    other = SQLiteStore(path, key=new_key())
-    storage = TokenStorage(other, clock)
-    with pytest.raises(StoreError, match="not among"):
-        storage.find(OWNER)
-    assert storage.forget(OWNER)
-    assert storage.find(OWNER) is None
-    other.close()
+    with (
+        contextlib.closing(SQLiteStore(path, key=new_key())) as store,
+        contextlib.closing(SQLiteStore(path, key=new_key())) as other,
+    ):
+        TokenStorage(store, clock).keep(OWNER, grant(clock))
+        storage = TokenStorage(other, clock)
+        with pytest.raises(StoreError, match="not among"):
+            storage.find(OWNER)
+        assert storage.forget(OWNER)
+        assert storage.find(OWNER) is None
 
 
 def test_nothing_secret_is_in_a_repr(clock):

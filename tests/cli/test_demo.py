@@ -11,6 +11,8 @@ from mcpsync.cli.demo_server import DemoServer
 from mcpsync.cli.demo_tally import Count, Tally
 from support.processes import alive, wait_until
 
+pytestmark = pytest.mark.once  # what is shown is the same with every Python
+
 SMALL = ("--seconds", "0.5", "--users", "3", "--threads", "9")
 
 

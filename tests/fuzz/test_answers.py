@@ -15,6 +15,8 @@ from mcpsync.errors import ConnectionLost, MCPSyncError
 from mcpsync.session.opening import eras
 from transports.peer import Peer, ScriptedMCP, chunk
 
+pytestmark = pytest.mark.once  # what is made up is as good with any Python
+
 BUDGET, SOON = 0.15, 2.0 if TIMES == 1 else 10.0  # tens of thousands of examples make pauses
 LIMITS = Limits(max_response_bytes=20_000, max_line_bytes=5_000, max_event_bytes=8_000)
 

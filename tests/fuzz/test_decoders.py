@@ -5,6 +5,7 @@ import json
 import re
 import tracemalloc
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from mcpsync.errors import MCPError, MCPSyncError, MessageInvalid, ResponseTooLa
 from mcpsync.protocol import codec
 from mcpsync.protocol.headers import challenged_scopes, header_value, is_session_id
 from mcpsync.protocol.sse import SSEDecoder
+
+pytestmark = pytest.mark.once  # what is made up is as good with any Python
 
 LINE, EVENT = 40, 120
 

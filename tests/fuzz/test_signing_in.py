@@ -20,6 +20,8 @@ from mcpsync.http import Fetched, Fetcher
 from mcpsync.security.redaction import safe_url
 from transports.door import LONG
 
+pytestmark = pytest.mark.once  # what is made up is as good with any Python
+
 MCP, AS, BACK = "https://mcp.example/v1/mcp", "https://as.example/t", "https://app.example/back"
 
 # fmt: off

@@ -9,6 +9,8 @@ import pytest
 
 from support.processes import wait_until
 
+pytestmark = pytest.mark.once  # what processes keep to is the store's, whichever Python
+
 
 def test_other_processes_see_what_is_kept(shared):
     store, another = shared
@@ -101,7 +103,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.once
 def test_processes_that_open_a_new_file_at_the_same_moment_can_all_use_it(tmp_path):
     workers = [
         subprocess.Popen(
