@@ -280,7 +280,7 @@ def require_flow_manager(server_name: str, options: ConnectionOptions) -> None:
 
 def _missing(config: ServerConfig) -> str:
     if config.obo is not None:
-        return "On-Behalf-Of tokens are not supported yet."
+        return "Say how tokens of users are exchanged: MCPManager(obo=, access_token_of=)."
     return "Say where users come back to: MCPManager(oauth_redirect_uri=)."
 
 
