@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..http import Fetched, Fetcher
 from ..http.patience import seconds_asked_for
-from .clients import ClientCredentials, known_method
+from .clients import AuthMethod, ClientCredentials
 from .metadata import ServerMetadata
 from .obo_tokens import (
     NOT_OURS,
@@ -57,6 +57,10 @@ SKEW: Final = 30.0  # seconds that a token is taken for over before it is [seed 
 LEAST: Final = 1.0  # second that it is kept all the same
 MAX_TOKENS: Final = 20_000  # that are kept; each has a few KiB
 GRAPH: Final = "https://graph.microsoft.com/.default"
+_METHODS: Final[Mapping[str, AuthMethod]] = {
+    "client_secret_post": "client_secret_post",
+    "client_secret_basic": "client_secret_basic",
+}
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
 Grant: TypeAlias = Literal["jwt_bearer", "token_exchange"]
@@ -136,11 +140,13 @@ class OboTokenService:
             raise ConfigurationError("a client has a client_secret or a client_key.")
         if grant not in ("jwt_bearer", "token_exchange"):
             raise ConfigurationError(f"there is no grant {grant!r}.")
-        method = known_method(token_endpoint_auth_method)
-        if client_key is not None:
-            method = "private_key_jwt"
-        elif client_secret is None:
-            method = "none"
+        method = _METHODS.get(token_endpoint_auth_method)
+        if method is None:
+            raise ConfigurationError(
+                "token_endpoint_auth_method is client_secret_post or client_secret_basic."
+            )
+        if client_secret is None:
+            method = "none" if client_key is None else "private_key_jwt"
         self._token_endpoint = token_endpoint
         self._client = ClientCredentials(client_id, client_secret, method)
         self._client_key = client_key

@@ -131,6 +131,6 @@ def signs_in(module: ModuleType) -> bool:
 
     Those of tests/auth do, and those that use one of the authorities.
     """
-    helpers = {"support.authority", "support.people", "support.machines"}
+    helpers = {"support.authority", "support.people", "support.machines", "support.entra"}
     used = {getattr(value, "__module__", None) for value in vars(module).values()}
     return Path(module.__file__ or "").parent.name == "auth" or bool(helpers & used)
