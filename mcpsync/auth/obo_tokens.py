@@ -145,7 +145,7 @@ def resolve_obo_token(
     now = clock.time()
     if user is None or (user.expires_at is not None and user.expires_at <= now):
         raise obo_error("missing_upstream_token")
-    if not is_token(user.access_token):
+    if not user.access_token or user.access_token.isspace():
         raise obo_error("missing_upstream_access_token")
     deadline = timeout if isinstance(timeout, Deadline) else Deadline(timeout)
     try:

@@ -84,7 +84,7 @@ class OboAuthorizer(Authorizer):
         """
         self._check()
         token = self._resolved(occasion)
-        request.headers["Authorization"] = f"Bearer {token.access_token}"
+        request.headers["authorization"] = f"Bearer {token.access_token}"
 
     def accepted(self, request: PreparedRequest) -> None:
         """Take note that the server took a token that replaced another."""
@@ -134,4 +134,4 @@ class OboAuthorizer(Authorizer):
 
 
 def _token_in(request: PreparedRequest) -> str | None:
-    return str(request.headers.get("Authorization", "")).partition(" ")[2] or None
+    return str(request.headers.get("authorization", "")).partition(" ")[2] or None

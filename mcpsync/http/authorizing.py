@@ -82,7 +82,8 @@ class Authorizer(ABC):
     A plain ``requests`` auth callable does only the first. Thread-safe.
 
     Attributes:
-        insists: Whether its credentials take the place of those that a call brings along.
+        insists: Whether its credentials take the place of those that a call brings along. It then
+            writes the names of headers in lower case, as they are in its requests.
     """
 
     insists: bool = False

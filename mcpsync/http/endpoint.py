@@ -177,7 +177,7 @@ class HttpEndpoint:
             merged[name.lower()] = value
         auth, checked = self._settings.auth, merged
         if auth is not None:  # its names are written as it likes
-            merged = CaseInsensitiveDict(merged)
+            merged = dict(merged) if self._insists else CaseInsensitiveDict(merged)
         request.headers = merged
         if self._jar is not None:
             cookie = get_cookie_header(self._jar, request)  # type: ignore[no-untyped-call]
