@@ -521,3 +521,46 @@ def test_a_manager_that_is_closed_leaves_no_exchange_behind(idp, people):
         gate.open()
         assert outcome(call) == SUM
     wait_until(lambda: idp.asked_times == 1)
+
+
+# -- the rest of a connection's life --------------------------------------------------------------
+
+
+def test_the_connection_of_one_request_has_the_users_token_as_well(idp, people):
+    with manager_of(idp, people, {"headers": {"X-Message": "{{BODY_MESSAGEID}}"}}) as manager:
+        assert add(manager, request_body={"messageId": "m1"}) == SUM
+        idp.must_interact.add("bob")
+        assert failed(manager, "bob", request_body={"messageId": "m2"}).reason == "exchange_failed"
+    assert len(set(idp.came)) == 1
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_without_a_token_a_connection_is_closed_in_silence(era, caplog):
+    clock = FakeClock()
+    with Entra(era=era) as idp:
+        with manager_of(idp, {"ada": idp.sign_in("ada")}, clock=clock) as manager:
+            add(manager)
+            clock.advance(3590)
+            idp.must_interact.add("ada")
+            sent = len(idp.came)
+        assert len(idp.came) == sent
+    assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
+
+
+def test_a_legacy_server_that_was_silent_is_not_given_up_for_a_failed_exchange():
+    clock = FakeClock()
+    with (
+        Entra(era="legacy") as idp,
+        manager_of(idp, {"ada": idp.sign_in("ada")}, clock=clock) as manager,
+    ):
+        add(manager)
+        connection = manager.get_user_connection("crm", user="ada")
+        clock.advance(3590)
+        idp.must_interact.add("ada")
+        sent = len(idp.came)
+        assert failed(manager).error == "interaction_required"
+        assert len(idp.came) == sent
+        assert idp.asked_times == 2, "the ping has failed for it; that is enough"
+        idp.must_interact.clear()
+        assert add(manager) == SUM
+        assert manager.get_user_connection("crm", user="ada") is connection

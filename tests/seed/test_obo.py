@@ -18,9 +18,9 @@ SUM = {"sum": 3}
 URL = "https://crm.example/mcp"
 
 
-@pytest.fixture
-def idp() -> Iterator[Entra]:
-    with Entra(era="modern") as made:
+@pytest.fixture(params=["legacy", "modern"])
+def idp(request: pytest.FixtureRequest) -> Iterator[Entra]:
+    with Entra(era=request.param) as made:
         yield made
 
 
