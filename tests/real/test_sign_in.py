@@ -6,7 +6,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
-from auth.conftest import leaks
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
@@ -24,7 +23,7 @@ from support.workers import Worker
 from transports.fixtures import serve
 from transports.peer import always, response
 
-__all__ = ["certificate", "leaks", "serve"]
+__all__ = ["certificate", "serve"]
 
 OWNER = signing_in.OWNER
 
