@@ -55,6 +55,7 @@ class OnBehalf:
         resolver: OboTokenService | OboResolver | None,
         access_token_of: AccessTokenOf | None,
         clock: Clock,
+        may_use_obo: MayUseObo = is_the_operators,
     ) -> OnBehalf | None:
         """Return it as a manager is told of it; None if nothing is said.
 
@@ -68,7 +69,7 @@ class OnBehalf:
                 "tokens on behalf of users need both MCPManager(obo=, access_token_of=): what "
                 "exchanges them, and who knows the users' own."
             )
-        return cls(resolver, access_token_of, clock)
+        return cls(resolver, access_token_of, clock, may_use_obo)
 
     def authorizer_for(self, key: Key, config: HttpServerConfig) -> Authorizer:
         """Return what adds tokens to the requests of a connection.
