@@ -17,6 +17,7 @@ INSTALL_REQUIRES = [
     "mcp-types>=2.3,<3",
     "jsonschema>=4.23",  # validators.extend with a referencing registry
     "regex>=2024.4",  # search(timeout=)
+    "cachetools>=5",  # TLRUCache
 ]
 YAML = ["pyyaml>=6"]
 PROMETHEUS = ["prometheus-client>=0.20"]
@@ -49,6 +50,7 @@ LINT = [
     "types-PyYAML",
     "types-jsonschema",
     "types-regex",
+    "types-cachetools",
     *PROMETHEUS,
     *OTEL,
     *WEBSOCKET,

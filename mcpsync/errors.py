@@ -16,7 +16,9 @@
     │   ├── AuthorizationRequired               401           .authorization_url .challenge
     │   │                                       .browser_binding .state .flow_id
     │   ├── InsufficientScope                   403           .required_scopes
-    │   └── OAuthError                          signing in, or a token, failed  .error
+    │   ├── OAuthError                          signing in, or a token, failed  .error
+    │   └── OboTokenError                       no token on behalf of a user  .reason
+    │                                           .user_message .error
     ├── TransportError
     │   ├── ConnectError                        nothing was sent: safe to repeat
     │   │   └── ConnectTimeout (TimeoutError)
@@ -51,6 +53,7 @@ A tool that fails answers with a result whose ``is_error`` is true; that is not 
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -94,15 +97,8 @@ class MCPSyncError(Exception):
             setattr(self, name, value)
 
     def __str__(self) -> str:
-        where = [
-            f"{label} {value!r}"
-            for label, value in (
-                ("server", self.server_name),
-                ("user", self.user_id),
-                ("tool", self.tool_name),
-            )
-            if value is not None
-        ]
+        known = (("server", self.server_name), ("user", self.user_id), ("tool", self.tool_name))
+        where = [f"{label} {value!r}" for label, value in known if value is not None]
         text = f"{', '.join(where)}: {self.message}" if where else self.message
         return f"{text} {self._verdict()}".rstrip()
 
@@ -113,7 +109,8 @@ class MCPSyncError(Exception):
         return _MAY_HAVE_RUN if self.maybe_executed else _HAS_NOT_RUN
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        made = copyreg.__newobj__  # type: ignore[attr-defined] # as pickle itself does
+        return made, (type(self), *self.args), {**self.__dict__, "args": self.args}
 
     def with_context(
         self,
@@ -129,15 +126,6 @@ class MCPSyncError(Exception):
         self.tool_name = self.tool_name if self.tool_name is not None else tool_name
         self.method = self.method if self.method is not None else method
         return self
-
-
-def _rebuild(
-    cls: type[MCPSyncError], args: tuple[Any, ...], state: Mapping[str, Any]
-) -> MCPSyncError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
 
 
 class ConfigurationError(MCPSyncError, ValueError):
@@ -231,6 +219,25 @@ class OAuthError(AuthError):
     """
 
     error: str = ""
+
+
+class OboTokenError(AuthError):
+    """No token could be had on behalf of a user. Nothing was sent to the server.
+
+    Attributes:
+        reason: ``missing_upstream_token``, ``missing_upstream_access_token``,
+            ``session_refresh_failed``, ``empty_exchange_response``, ``exchange_failed`` or
+            ``not_permitted``.
+        user_message: What users may be shown.
+        error: The identity provider's word for it, if it gave one, such as ``invalid_grant``.
+    """
+
+    reason: str = ""
+    user_message: str = ""
+    error: str = ""
+
+    def _verdict(self) -> str:
+        return f"({self.error}) {super()._verdict()}" if self.error else super()._verdict()
 
 
 class TransportError(MCPSyncError):
@@ -454,15 +461,8 @@ class InputRequired(MCPSyncError):
         return cls(kept["message"], **context)
 
 
-_KEPT = (
-    "server_name",
-    "user_id",
-    "tool_name",
-    "method",
-    "task_id",
-    "request_state",
-    "maybe_executed",
-)
+_WHOSE = ("server_name", "user_id", "tool_name", "method", "task_id")
+_KEPT = (*_WHOSE, "request_state", "maybe_executed")
 _KEPT_MAPPINGS = ("params", "input_requests", "responses")
 
 

@@ -16,6 +16,8 @@ from ._runtime.deadline import Deadline
 from ._runtime.fork import after_fork_in_child
 from ._runtime.locks import new_lock
 from .auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
+from .auth.obo import OboTokenService
+from .auth.obo_tokens import OboResolver
 from .client.making import ClientOptions
 from .client.options import (
     CLOSE_TIMEOUT,
@@ -40,6 +42,7 @@ from .connections.catalogue import ToolCatalogues, weakly
 from .connections.discovery import Discovery, Holder, ToolDiscovery
 from .connections.disposal import Lease
 from .connections.factory import checked_attempts
+from .connections.on_behalf import AccessTokenOf, OnBehalf
 from .connections.options import ManagerOptions
 from .connections.reconnecting import ReconnectionTracker
 from .connections.request_scope import table_of_a_request
@@ -88,6 +91,10 @@ class MCPManager(Calling, Authorizing):
         client_name: What users are shown when they sign in.
         id_token_of: Returns the ID token of a user, by his id, or None; for servers whose grant is
             ``enterprise_managed``. Called whenever one is needed, on the thread of the call.
+        obo: What exchanges users' tokens for servers with ``obo``: an ``OboTokenService``, or a
+            function ``(OpenIDToken, scopes, from_cache)`` that returns the token.
+        access_token_of: Returns the token by which a user has signed in to the application, by his
+            id: a text, an ``OpenIDToken``, or None. Called for each request to such a server.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
         client_options: As :class:`~mcpsync.Client` has them; see :class:`ClientOptions`.
 
@@ -115,6 +122,8 @@ class MCPManager(Calling, Authorizing):
         client_metadata: CimdDocument | None = None,
         client_name: str = CLIENT_NAME,
         id_token_of: Callable[[str], str | None] | None = None,
+        obo: OboTokenService | OboResolver | None = None,
+        access_token_of: AccessTokenOf | None = None,
         clock: Clock | None = None,
         **client_options: Unpack[ClientOptions],
     ) -> None:
@@ -138,6 +147,7 @@ class MCPManager(Calling, Authorizing):
             document=client_metadata,
             client_name=client_name,
             id_token_of=id_token_of,
+            on_behalf=OnBehalf.configured(obo, access_token_of, clock),
         )
         self._factory = ConnectionFactory(
             clock=clock,

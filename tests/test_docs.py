@@ -44,6 +44,7 @@ import pytest
 import mcpsync
 from mcpsync import auth, errors, events, testing
 from mcpsync.auth.flows import BUSY
+from mcpsync.auth.obo_tokens import MESSAGES
 from mcpsync.auth.options import OAuthKeywords
 from mcpsync.client.options import CallOptions
 from mcpsync.config import HttpServerConfig, StdioServerConfig
@@ -438,6 +439,16 @@ def test_the_reference_names_every_field_of_a_configuration():
     assert unmentioned(fields, "reference/configuration.md") == []
 
 
+def test_the_reference_names_all_of_on_behalf_of():
+    names = parameters(auth.OboTokenService) | public(auth.OboTokenService)
+    names |= parameters(auth.GraphTokenService) | public(auth.GraphTokenService)
+    names |= set(inspect.signature(auth.resolve_obo_token).parameters) | set(MESSAGES)
+    for owner in (auth.OboToken, auth.OpenIDToken, auth.ClientKey, errors.OboTokenError):
+        names |= set(inspect.get_annotations(owner))
+    pages = "reference/obo.md", "reference/grants.md"
+    assert unmentioned(names, *pages) == []
+
+
 def test_the_reference_names_all_of_signing_in():
     manager = mcpsync.MCPManager
     names = parameters(manager, "complete_authorization", "authorization_status", "revoke")
@@ -447,7 +458,7 @@ def test_the_reference_names_all_of_signing_in():
     for owner in (OAuthConfig, OAuthKeywords, errors.AuthorizationRequired, AuthorizationStatus):
         names |= set(inspect.get_annotations(owner))
     names |= {"oauth_start", "oauth_end", "return_on_oauth", "server_name", "user_id"}
-    pages = "reference/sign-in.md", "reference/grants.md"
+    pages = "reference/sign-in.md", "reference/grants.md", "reference/obo.md"
     assert unmentioned(names - {"model_config", "session"}, *pages) == []
 
 

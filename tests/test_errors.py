@@ -21,6 +21,11 @@ COMMON = {
 }
 OWN = {
     "AuthorizationRequired": {"authorization_url": "https://as.example", "challenge": "Bearer"},
+    "OboTokenError": {
+        "reason": "exchange_failed",
+        "user_message": "Temporary OBO token exchange failure.",
+        "error": "invalid_grant",
+    },
     "InsufficientScope": {"required_scopes": ("read",), "challenge": "Bearer"},
     "HTTPStatusError": {"status": 502},
     "RateLimited": {"status": 429, "retry_after": 1.5},
@@ -247,7 +252,7 @@ TREE = drawn()
 
 def test_the_docstring_draws_every_class_and_every_class_it_draws_exists():
     assert set(TREE) == {cls.__name__ for cls in ALL}
-    assert len(ALL) == 37
+    assert len(ALL) == 38
 
 
 @each_class

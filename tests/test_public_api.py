@@ -41,6 +41,7 @@ PUBLIC = [
     "MessageInvalid",
     "NotFound",
     "OAuthError",
+    "OboTokenError",
     "PlaceholderError",
     "PromptsListChanged",
     "ProtocolError",

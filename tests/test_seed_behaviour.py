@@ -1,9 +1,10 @@
 """What the seed's own tests hold it to, line by line, and which test here holds it.
 
 The lines are those of the inventory of the seed's tests: 8.1 users and manager, 8.2 repository, 8.3
-storms and breaker, 8.4 the life of a connection. A line that says several things is several here.
-Each is held by tests of ``tests/seed``; or waits for an issue, and then nothing claims to hold it;
-or does not apply, with the reason. A gap of the seed is held reversed, and the line says so.
+storms and breaker, 8.4 the life of a connection, 8.8 On-Behalf-Of. A line that says several things
+is several here. Each is held by tests of ``tests/seed``; or waits for an issue, and then nothing
+claims to hold it; or does not apply, with the reason. A gap of the seed is held reversed, and the
+line says so.
 
 ``users::what_it_says`` is ``tests/seed/test_users.py::test_what_it_says``.
 """
@@ -20,7 +21,7 @@ import pytest
 pytestmark = pytest.mark.once  # it reads the tests
 
 SEED = Path(__file__).parent / "seed"
-LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8}
+LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8, "8.8": 6}
 TABLE = """
 8.1.1 n concurrent callers: one factory call, the same object (3 to 1)
     users::three_concurrent_callers_are_one_factory_call_and_get_the_same_object
@@ -58,20 +59,20 @@ TABLE = """
 8.1.8 with a flow manager, OAuth is wired to the connection
     signing_in::with_a_flow_manager_oauth_is_wired_to_the_connection
 8.1.8 with a flow manager, OBO is wired to the connection
-    waits for issue 6: On-Behalf-Of and the guard
+    obo::with_a_flow_manager_obo_is_wired_to_the_connection
 8.1.9 an OBO server bypasses an app connection that is there
     users::a_server_that_became_obo_bypasses_the_connection_of_the_application
 8.1.9 a plain server keeps using it (here: one that says scope: app; without it a user has his
   own)
     users::a_plain_server_of_the_application_is_used_by_all_users
 8.1.10 OBO: Authorization is replaced for each call
-    waits for issue 6: On-Behalf-Of and the guard
+    obo::authorization_is_replaced_for_each_call
 8.1.10 OBO: a transient failure sets no header and sends no request
-    waits for issue 6: On-Behalf-Of and the guard
+    obo::a_transient_failure_sets_no_header_and_sends_no_request
 8.1.10 OBO: a permanent failure neither, and says something else
-    waits for issue 6: On-Behalf-Of and the guard
+    obo::a_permanent_failure_neither_and_says_something_else
 8.1.10 OBO: an untrusted author is refused
-    waits for issue 6: On-Behalf-Of and the guard
+    obo::an_author_who_is_not_trusted_is_refused
 8.1.11 the OAuth handler of a request is detached after the call
     signing_in::what_a_call_shows_the_user_with_is_forgotten_after_it
 8.1.11 errors of a call are rethrown
@@ -304,6 +305,50 @@ TABLE = """
     elicitation::a_page_to_visit_is_found_in_an_error_and_in_an_http_body
 8.4.8 elicitation: a URL that is not http is dropped
     elicitation::a_page_whose_url_is_not_http_is_dropped
+
+8.8.1 the service: each precondition
+    obo::each_precondition_has_its_message
+8.8.1 the service: cache hit, miss, and time to live (here half a minute less)
+    obo::a_token_is_had_once_until_its_time_is_over
+8.8.1 the service: from_cache false
+    obo::from_cache_false_asks_again
+8.8.1 the service: the body of the grant
+    obo::the_grant_is_jwt_bearer_on_behalf_of
+8.8.1 the service: once more for 429, 5xx and network; if that fails, a retryable error
+    obo::what_is_transient_is_tried_once_more
+    obo::no_network_is_transient_too
+8.8.1 the service: not for 400
+    obo::what_is_refused_is_not_tried_again
+8.8.1 the service: one key is coalesced, and cleaned up after success and failure
+    obo::callers_of_one_key_share_an_exchange_and_it_is_gone_afterwards
+8.8.1 the service: keys are apart
+    obo::callers_of_other_keys_do_not
+8.8.1 the service: the bypass neither joins nor is joined
+    obo::from_cache_false_neither_joins_nor_is_joined
+8.8.2 the resolver: each reason
+    obo::each_reason
+8.8.2 the resolver: what is retryable, and that an explicit tag wins
+    obo::status_code_and_text_are_looked_at_in_this_order_and_a_tag_before_all
+8.8.2 the resolver: the default of expires_at
+    obo::a_token_without_a_time_is_good_for_an_hour
+8.8.3 trust: YAML and configuration yes
+    obo::what_the_operator_configured_is_trusted
+8.8.3 trust: of the database, only with the author's permission
+    waits for issue 6: the permission gate
+8.8.4 controller: who may write what of a configuration with OBO
+    waits for issue 6: the permission gate
+8.8.5 schema: taken on sse and http
+    obo::obo_is_taken_where_headers_can_be_sent
+8.8.5 schema: refused on stdio and websocket
+    obo::obo_is_refused_where_they_cannot
+8.8.5 schema: empty scopes are refused
+    obo::empty_scopes_are_refused
+8.8.5 schema: the one for users' input takes it
+    waits for issue 6: the schema for users
+8.8.6 inspector: no temporary connection for OBO
+    waits for issue 6: the inspector
+8.8.6 redaction keeps obo
+    waits for issue 6: redaction
 """
 
 

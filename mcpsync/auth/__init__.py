@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .clients import CimdDocument
     from .grants import ClientCredentialsGrant, EnterpriseManaged, WorkloadIdentity
     from .oauth import OAuth
+    from .obo import GraphTokenService, OboTokenService
+    from .obo_tokens import OboToken, OpenIDToken, resolve_obo_token
     from .token_endpoint import ClientKey
 
 __all__ = [
@@ -19,8 +21,13 @@ __all__ = [
     "ClientCredentialsGrant",
     "ClientKey",
     "EnterpriseManaged",
+    "GraphTokenService",
     "OAuth",
+    "OboToken",
+    "OboTokenService",
+    "OpenIDToken",
     "WorkloadIdentity",
+    "resolve_obo_token",
 ]
 
 _HOMES = {
@@ -28,8 +35,13 @@ _HOMES = {
     "ClientCredentialsGrant": "grants",
     "ClientKey": "token_endpoint",
     "EnterpriseManaged": "grants",
+    "GraphTokenService": "obo",
     "OAuth": "oauth",
+    "OboToken": "obo_tokens",
+    "OboTokenService": "obo",
+    "OpenIDToken": "obo_tokens",
     "WorkloadIdentity": "grants",
+    "resolve_obo_token": "obo_tokens",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,11 +67,14 @@ class ClientKey:
         pem: The key, in PEM.
         algorithm: ``ES256``, ``RS256``, …
         key_id: ``kid``, if the server needs it.
+        certificate: The certificate of the key, in PEM, if the server knows the key by that: its
+            thumbprints go along, ``x5t`` and ``x5t#S256``. (RFC 7515, 4.1.7 and 4.1.8)
     """
 
     pem: str = field(repr=False)
     algorithm: str = "RS256"
     key_id: str | None = None
+    certificate: str | None = field(default=None, repr=False)
 
 
 class Prover(Protocol):
@@ -136,14 +140,14 @@ class TokenEndpoint:
             MessageInvalid: The answer is none; the server may have used the grant up.
             TransportError: There was no answer; the server may have used the grant up.
         """
-        answer = self._post(client, fields, deadline, cancel)
+        answer = self.post(client, fields, deadline, cancel)
         is_new = self._dpop is not None and self._dpop.note(self._url, answer.headers)
         if is_new and answer.status in (400, 401) and _error_in(answer) == NONCE_WANTED:
             # The grant was not looked at. (RFC 9449, section 8)
-            answer = self._post(client, fields, deadline, cancel)
+            answer = self.post(client, fields, deadline, cancel)
             if self._dpop is not None:
                 self._dpop.note(self._url, answer.headers)
-        tokens = tokens_of(_agreed(answer), self._clock.time(), asked)
+        tokens = tokens_of(agreed(answer), self._clock.time(), asked)
         if tokens.is_bound and self._dpop is None:
             raise MessageInvalid("the authorization server bound a token to a key nobody has.")
         return tokens
@@ -169,19 +173,20 @@ class TokenEndpoint:
             OAuthError: The server said no.
             MessageInvalid: The answer is something else.
         """
-        said = _agreed(self._post(client, fields, deadline, cancel))
+        said = agreed(self.post(client, fields, deadline, cancel))
         token = said.get("access_token")
-        if said.get("issued_token_type") != kind or not _is_token(token):
+        if said.get("issued_token_type") != kind or not is_token(token):
             raise MessageInvalid("the authorization server gave another kind of token.")
         return str(token)
 
-    def _post(
+    def post(
         self,
         client: ClientCredentials,
         fields: Mapping[str, str],
         deadline: Deadline,
         cancel: Cancellation | None,
     ) -> Fetched:
+        """Ask once and return the answer, whatever it says; see :func:`agreed`."""
         headers, shown = self.authentication(client)
         if self._dpop is not None:
             headers |= self._dpop.proof("POST", self._url)
@@ -237,10 +242,29 @@ def signed(
             "signing needs PyJWT and cryptography: pip install 'mcpsync[crypto]'."
         ) from error
     head = {**(headers or {}), **({"kid": key.key_id} if key.key_id is not None else {})}
+    if key.certificate is not None:
+        head |= _thumbprints(key.certificate)
     try:
         return jwt.encode(dict(claims), key.pem, algorithm=key.algorithm, headers=head)
     except (ValueError, TypeError, NotImplementedError, jwt.PyJWTError):
         raise ConfigurationError(f"the private key cannot be used with {key.algorithm}.") from None
+
+
+def _thumbprints(certificate: str) -> dict[str, str]:
+    """Return what names a certificate in the header of a JWT."""
+    _, begins, rest = certificate.partition("-----BEGIN CERTIFICATE-----")
+    text, ends, _ = rest.partition("-----END CERTIFICATE-----")
+    try:
+        der = base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        der = b""
+    if not (begins and ends and der):
+        raise ConfigurationError("the certificate is none in PEM.")
+    digests = {"x5t": hashlib.sha1(der, usedforsecurity=False), "x5t#S256": hashlib.sha256(der)}
+    return {
+        name: base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
+        for name, digest in digests.items()
+    }
 
 
 def refused(answer: Fetched) -> OAuthError:
@@ -263,10 +287,14 @@ def _error_in(answer: Fetched) -> str:
     return "" if error is None else known_error(error)
 
 
-def _agreed(answer: Fetched) -> dict[str, Any]:
+def agreed(answer: Fetched) -> dict[str, Any]:
     """Return what an answer says that is no refusal.
 
     Some servers, GitHub's among them, say no with status 200.
+
+    Raises:
+        OAuthError: It is a refusal.
+        MessageInvalid: It is no answer of a token endpoint.
     """
     if answer.status != 200:
         raise refused(answer)
@@ -289,14 +317,14 @@ def tokens_of(said: Mapping[str, Any], now: float, asked: Scopes = ()) -> Tokens
         said.get("refresh_token"),
         said.get("token_type", "Bearer"),
     )
-    if not _is_token(access):
+    if not is_token(access):
         raise MessageInvalid("the authorization server's answer has no usable access_token.")
     if not isinstance(kind, str) or kind.lower() not in ("bearer", "dpop"):
         raise MessageInvalid("the authorization server's answer has a token_type we do not know.")
     id_token, lifetime = said.get("id_token"), _lifetime(said.get("expires_in"))
     return Tokens(
         access_token=str(access),
-        refresh_token=str(refresh) if _is_token(refresh) else None,
+        refresh_token=str(refresh) if is_token(refresh) else None,
         expires_at=None if lifetime is None else now + lifetime,
         scopes=split(said["scope"]) if isinstance(said.get("scope"), str) else asked,
         token_type="DPoP" if kind.lower() == "dpop" else "Bearer",
@@ -305,9 +333,11 @@ def tokens_of(said: Mapping[str, Any], now: float, asked: Scopes = ()) -> Tokens
     )
 
 
-def _is_token(value: object) -> bool:
-    fits = isinstance(value, str) and 0 < len(value) <= MAX_TOKEN
-    return fits and all("\x21" <= char <= "\x7e" for char in str(value))
+def is_token(value: object) -> bool:
+    """Whether this can be a token: what a header can hold, and not endless."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN:
+        return False
+    return value.isascii() and value.isprintable() and " " not in value
 
 
 def _lifetime(expires_in: object) -> float | None:

@@ -138,6 +138,11 @@ def carrier_for(
         settings = session
     else:
         settings = settings_for(config, headers, auth, session)
+    if config.obo is not None and _authorizer_of(settings) is None:
+        raise ConfigurationError(
+            "there are tokens on behalf of users only for the connections of "
+            "MCPManager(obo=, access_token_of=)."
+        )
     if config.type == "sse":
         return LegacyCarrier(settings, limits, _over_sse)
     return HttpCarrier(settings, limits)

@@ -26,6 +26,7 @@ from ..errors import (
     InputRequired,
     MCPError,
     MCPSyncError,
+    OboTokenError,
     RateLimited,
     RefusedError,
     RequestCancelled,
@@ -190,13 +191,13 @@ class Connection(Client):
         A session that the server turns down is as good as none.
 
         Raises:
-            RequestTimeout, RequestCancelled, ConfigurationError, RefusedError: The caller's own,
-                as are his headers; they say nothing of the server.
+            RequestTimeout, RequestCancelled, ConfigurationError, RefusedError, OboTokenError: The
+                caller's own, as are his headers; they say nothing of the server.
         """
         deadline = scope.deadline.within(PROBE_TIMEOUT)
         try:
             self.send_ping(timeout=deadline, cancel=scope.cancel, headers=scope.headers)
-        except (RequestCancelled, ConfigurationError, RefusedError):
+        except (RequestCancelled, ConfigurationError, RefusedError, OboTokenError):
             raise
         except (RequestTimeout, ConnectTimeout):
             if deadline is scope.deadline and deadline.expired:
@@ -280,7 +281,7 @@ def require_flow_manager(server_name: str, options: ConnectionOptions) -> None:
 
 def _missing(config: ServerConfig) -> str:
     if config.obo is not None:
-        return "On-Behalf-Of tokens are not supported yet."
+        return "Say how tokens of users are exchanged: MCPManager(obo=, access_token_of=)."
     return "Say where users come back to: MCPManager(oauth_redirect_uri=)."
 
 

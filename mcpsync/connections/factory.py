@@ -27,6 +27,7 @@ from ..errors import (
     ConnectionClosed,
     ConnectTimeout,
     MCPSyncError,
+    OboTokenError,
     RateLimited,
     RefusedError,
     RequestCancelled,
@@ -393,7 +394,7 @@ class ConnectionFactory:
 
 def _is_worth_another(error: MCPSyncError, delay: float, deadline: Deadline) -> bool:
     """Whether to try again after *error*, in *delay* seconds."""
-    stop = RateLimited | CircuitOpen | RequestTimeout | ConnectTimeout
+    stop = RateLimited | CircuitOpen | RequestTimeout | ConnectTimeout | OboTokenError
     hopeless = isinstance(error, stop) or not error.retryable
     return not hopeless and delay < deadline.remaining()
 

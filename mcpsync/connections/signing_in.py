@@ -36,6 +36,7 @@ from ..stores import Store
 from ..transports.base import CallScope
 from .connection import Key
 from .machines import IdTokenOf, Machines
+from .on_behalf import OnBehalf
 
 T = TypeVar("T")
 
@@ -93,6 +94,7 @@ class SignIns:
         document: The client id metadata document that the application serves.
         client_name: What users are shown.
         id_token_of: Returns a user's ID token, by the user's id.
+        on_behalf: What gets tokens on behalf of users.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class SignIns:
         document: CimdDocument | None = None,
         client_name: str = CLIENT_NAME,
         id_token_of: IdTokenOf | None = None,
+        on_behalf: OnBehalf | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -115,6 +118,7 @@ class SignIns:
         self.storage = TokenStorage(store, clock)
         self.flows = FlowStateManager(store, clock)
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
+        self._on_behalf = on_behalf
         self._machines = Machines(clock, session, id_token_of)
         self._closing = Cancellation()
         after_fork_in_child(self._forget)
@@ -122,7 +126,7 @@ class SignIns:
     def signs_in(self, config: ServerConfig) -> bool:
         """Whether users can sign in, or the application can, at a server configured like this."""
         if config.obo is not None:
-            return False
+            return self._on_behalf is not None
         said = (config.oauth if isinstance(config, HttpServerConfig) else None) or _UNSAID
         if said.grant != "authorization_code" or self._redirect_uri is not None:
             return True
@@ -137,10 +141,12 @@ class SignIns:
 
         Raises:
             ConfigurationError: It has to be signed in to, and it is not known where users would
-                come back to.
+                come back to; or it needs tokens on behalf of users, and nothing gets any.
         """
-        if not isinstance(config, HttpServerConfig) or config.obo is not None:
+        if not isinstance(config, HttpServerConfig):
             return None
+        if config.obo is not None:  # and no way leads from there to OAuth, whatever else is said
+            return self._behalf().authorizer_for(key, config)
         if config.requires_oauth is False:
             return None
         said = config.oauth or _UNSAID
@@ -157,6 +163,13 @@ class SignIns:
             owner_of(key),
             {"user_id": key.user_id, "server_name": key.server_name, "server_url": config.url},
         )
+
+    def _behalf(self) -> OnBehalf:
+        if self._on_behalf is None:
+            raise ConfigurationError(
+                "it needs tokens on behalf of users: MCPManager(obo=, access_token_of=)."
+            )
+        return self._on_behalf
 
     def _ceremony(self, name: str, config: HttpServerConfig) -> Ceremony:
         known = self._known.get(name)
@@ -324,6 +337,9 @@ class SignIns:
         What was done at another server of that name, before it was configured anew, counts for
         nothing.
         """
+        if config is not None and config.obo is not None:
+            behalf = self._on_behalf
+            return AuthorizationStatus(behalf is not None and behalf.may_act(key, config))
         said = config.oauth if isinstance(config, HttpServerConfig) else None
         if said is not None and said.grant != "authorization_code":
             return AuthorizationStatus(self._machines.may_act(key, said))

@@ -80,7 +80,13 @@ class Authorizer(ABC):
     """Adds credentials to each request, and gets better ones when they are turned down.
 
     A plain ``requests`` auth callable does only the first. Thread-safe.
+
+    Attributes:
+        insists: Whether its credentials take the place of those that a call brings along. It then
+            writes the names of headers in lower case, as they are in its requests.
     """
+
+    insists: bool = False
 
     @abstractmethod
     def authorize(self, request: PreparedRequest, occasion: Occasion) -> None:

@@ -66,6 +66,8 @@ class HttpEndpoint:
         self._url, self._path = settings.url, settings.path
         self._route: tuple[int, SharedAdapter, weakref.ref[HTTPConnectionPool]] | None = None
         self._jar: RequestsCookieJar | None = None
+        auth = settings.auth
+        self._insists = isinstance(auth, Authorizer) and auth.insists
         self._active: dict[Exchange, None] = {}  # an empty set takes more
         self._closed_by: MCPSyncError | None = None
 
@@ -175,13 +177,13 @@ class HttpEndpoint:
             merged[name.lower()] = value
         auth, checked = self._settings.auth, merged
         if auth is not None:  # its names are written as it likes
-            merged = CaseInsensitiveDict(merged)
+            merged = dict(merged) if self._insists else CaseInsensitiveDict(merged)
         request.headers = merged
         if self._jar is not None:
             cookie = get_cookie_header(self._jar, request)  # type: ignore[no-untyped-call]
             if cookie is not None and "cookie" not in merged:
                 merged["cookie"] = cookie
-        if auth is not None and not _has_authorization(extra_headers):
+        if auth is not None and not self._is_overridden(extra_headers):
             request = _authorized(request, auth, occasion)
             for name, value in request.headers.items():
                 if checked.get(name) is not value:  # looking at all takes as long as the rest
@@ -189,6 +191,12 @@ class HttpEndpoint:
         if self._is_open_air:
             self._refuse_bearer(request)
         return request
+
+    def _is_overridden(self, headers: Mapping[str, str] | None) -> bool:
+        """Whether a call brings credentials of its own along that count."""
+        if headers is None or self._insists:
+            return False
+        return any(name.lower() == "authorization" for name in headers)
 
     def _recovers(
         self,
@@ -203,7 +211,7 @@ class HttpEndpoint:
             return False
         try:
             auth.note(request.url or self._url, response.headers)
-            if _has_authorization(extra_headers):
+            if self._is_overridden(extra_headers):
                 return False
             if response.status not in (401, 403):
                 auth.accepted(request)
@@ -335,10 +343,6 @@ def _authorized(
     except MCPSyncError as error:
         raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
     return request
-
-
-def _has_authorization(headers: Mapping[str, str] | None) -> bool:
-    return headers is not None and any(name.lower() == "authorization" for name in headers)
 
 
 def _joined(url: str, location: str) -> str | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
 
 from .._runtime.deadline import Deadline
@@ -24,6 +22,7 @@ from ..errors import (
     RequestTimeout,
 )
 from ..http import HttpEndpoint, HttpResponse, Limits
+from ..http.patience import seconds_asked_for
 from ..protocol import codec
 from ..protocol.codec import Message
 from ..protocol.headers import challenged_scopes
@@ -256,7 +255,7 @@ def refusal_of(response: Answer, message: Message) -> MCPSyncError:
         return RateLimited(
             "the server asks us to slow down (429).",
             status=status,
-            retry_after=_retry_after(headers.get("retry-after")),
+            retry_after=seconds_asked_for(headers.get("retry-after")),
         )
     error = codec.find_error(body_of(response))
     if error is not None:
@@ -318,17 +317,3 @@ def _kind(response: Answer) -> str:
     if "html" not in kind:
         return "."
     return f" and {kind}, not JSON-RPC: is the URL that of an MCP endpoint?"
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Return the seconds a ``Retry-After`` asks for: a number, or a date. (RFC 9110, 10.2.3.)"""
-    if value is None:
-        return None
-    if value.isascii() and value.strip().isdigit():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    until = date if date.tzinfo is not None else date.replace(tzinfo=UTC)  # asctime: always GMT
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())

@@ -28,7 +28,7 @@ NO_CONNECTION = 'No connection found for server "crm".'
 APP_LEVEL = '[MCP][User: ada] Trying to create user-specific connection for app-level server "crm".'
 NO_FLOWS = '[MCP][User: ada] OAuth server "crm" requires a flow_manager. '
 NO_PAGE = f"{NO_FLOWS}Say where users come back to: MCPManager(oauth_redirect_uri=)."
-NO_OBO = f"{NO_FLOWS}On-Behalf-Of tokens are not supported yet."
+NO_OBO = f"{NO_FLOWS}Say how tokens of users are exchanged: MCPManager(obo=, access_token_of=)."
 NO_BODY = "Request body field(s) required to resolve runtime MCP placeholders: messageId."
 
 CONFIGURED: dict[str, dict[str, Any]] = {

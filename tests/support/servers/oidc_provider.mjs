@@ -6,7 +6,8 @@ import { pathToFileURL } from 'node:url';
 
 const [folder, port] = process.argv.slice(2);
 const found = createRequire(`${folder}/`).resolve('oidc-provider');
-const { Provider } = await import(pathToFileURL(found));
+const { Provider, errors } = await import(pathToFileURL(found));
+const { createRemoteJWKSet, jwtVerify } = await import(pathToFileURL(createRequire(found).resolve('jose')));
 
 const issuer = `http://127.0.0.1:${port}`;
 const lifetime = 3600;
@@ -58,6 +59,37 @@ provider.use(async (ctx, next) => {
   const result = { login: { accountId: 'ada' }, consent: { grantId: await grant.save() } };
   return provider.interactionFinished(ctx.req, ctx.res, result, { mergeWithLastSubmission: true });
 });
+
+// On behalf of a user: his token for APP, with the scope `read`, is taken for one for another server.
+const APP = 'https://app.example/api';
+const keys = createRemoteJWKSet(new URL(`${issuer}/jwks`));
+const ofGrant = {
+  'urn:ietf:params:oauth:grant-type:jwt-bearer': ['assertion', 'requested_token_use'],
+  'urn:ietf:params:oauth:grant-type:token-exchange': ['subject_token', 'subject_token_type', 'requested_token_type'],
+};
+for (const [grant, names] of Object.entries(ofGrant)) {
+  provider.registerGrantType(grant, exchange, [...names, 'scope', 'resource']);
+}
+
+async function exchange(ctx) {
+  const { params, client } = ctx.oidc;
+  if (params.assertion && params.requested_token_use !== 'on_behalf_of') throw new errors.InvalidRequest('on_behalf_of is wanted');
+  let user;
+  try {
+    user = (await jwtVerify(params.assertion ?? params.subject_token, keys, { issuer, audience: APP })).payload;
+  } catch {
+    throw new errors.InvalidGrant('it is not good');
+  }
+  if (!user.scope?.split(' ').includes('read')) throw new errors.InvalidGrant('it is for something else');
+  if (params.scope === 'write') throw new errors.CustomOIDCProviderError('interaction_required', 'AADSTS50076');
+  const token = new provider.AccessToken({ accountId: user.sub, client, scope: params.scope, gty: 'on_behalf' });
+  token.resourceServer = new provider.ResourceServer(params.resource, {
+    scope: 'read write', audience: params.resource, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } },
+  });
+  const kind = params.subject_token ? { issued_token_type: 'urn:ietf:params:oauth:token-type:access_token' } : {};
+  ctx.body = { access_token: await token.save(), token_type: 'Bearer', expires_in: lifetime, scope: params.scope, ...kind };
+  tell('exchanged', params.grant_type);
+}
 
 // So that nobody has to wait: the tokens that codes are redeemed for are over when they come.
 provider.use(async (ctx, next) => {

@@ -1,0 +1,137 @@
+"""A user's token for a server, exchanged anew for each request as far as that is needed. (4.4)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from .._runtime.cancel import Cancellation
+from .._runtime.clock import Clock
+from .._runtime.deadline import Deadline
+from ..config import OboConfig
+from ..http import Authorizer, Occasion
+from .obo import OboTokenService
+from .obo_tokens import (
+    TIMEOUT,
+    Exchanger,
+    OboResolver,
+    OboToken,
+    OpenIDToken,
+    resolve_obo_token,
+)
+
+if TYPE_CHECKING:
+    from ..http.settings import PreparedRequest
+
+DOUBTFUL: Final = 60.0  # seconds in which a token that replaced a refused one is not replaced
+
+
+class _Replacing:
+    """Exchanges once for all whom a server has turned down with the same token."""
+
+    def __init__(self, service: OboTokenService, rejected: str) -> None:
+        self._service = service
+        self._rejected = rejected
+
+    def exchange(
+        self,
+        user: OpenIDToken,
+        scopes: str,
+        from_cache: bool = False,
+        *,
+        timeout: float | Deadline = TIMEOUT,
+        cancel: Cancellation | None = None,
+    ) -> OboToken:
+        return self._service.replace(user, scopes, self._rejected, timeout=timeout, cancel=cancel)
+
+
+class OboAuthorizer(Authorizer):
+    """Puts a token on each request of one user's connection, or has it not sent. Thread-safe.
+
+    The token takes the place of whatever ``Authorization`` was configured. None is kept here: one
+    that is over, or that may not be had any more, is never sent.
+
+    Args:
+        obo: The server's configuration of it.
+        token_of: Returns the user's own token, asked for each request.
+        resolver: What exchanges it.
+        check: Raises an error if this server must have no token; asked before each request.
+        clock: Tells the time.
+    """
+
+    insists = True
+
+    def __init__(
+        self,
+        obo: OboConfig,
+        token_of: Callable[[], OpenIDToken | None],
+        resolver: OboTokenService | OboResolver,
+        check: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        self._obo = obo
+        self._token_of = token_of
+        self._resolver = resolver
+        self._check = check
+        self._clock = clock
+        self._replaced: tuple[str, float] | None = None  # what came of a 401, and when
+
+    def authorize(self, request: PreparedRequest, occasion: Occasion) -> None:
+        """Add the token.
+
+        Raises:
+            OboTokenError: There is none to be had, or the server must not have one.
+        """
+        self._check()
+        token = self._resolved(occasion)
+        request.headers["authorization"] = f"Bearer {token.access_token}"
+
+    def accepted(self, request: PreparedRequest) -> None:
+        """Take note that the server took a token that replaced another."""
+        replaced = self._replaced
+        if replaced is not None and replaced[0] == _token_in(request):
+            self._replaced = None
+
+    def recover(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        request: PreparedRequest,
+        occasion: Occasion,
+    ) -> bool:
+        """Exchange once more for each request that was turned down; nobody is sent anywhere."""
+        sent = _token_in(request)
+        if status != 401 or occasion.attempt > 0 or sent is None or self._is_hopeless(sent):
+            return False
+        self._check()
+        token = self._resolved(occasion, rejected=sent)
+        self._replaced = token.access_token, self._clock.monotonic()
+        return token.access_token != sent
+
+    def _resolved(self, occasion: Occasion, rejected: str | None = None) -> OboToken:
+        resolver: Exchanger | OboResolver = self._resolver
+        if rejected is not None and isinstance(resolver, OboTokenService):
+            resolver = _Replacing(resolver, rejected)
+        return resolve_obo_token(
+            self._token_of(),
+            self._obo,
+            resolver,
+            from_cache=rejected is None,
+            timeout=occasion.deadline,
+            cancel=occasion.cancel,
+            clock=self._clock,
+        )
+
+    def _is_hopeless(self, sent: str) -> bool:
+        """Whether the token was had a moment ago because another was turned down as well."""
+        replaced = self._replaced
+        if replaced is None or replaced[0] != sent:
+            return False
+        return self._clock.monotonic() - replaced[1] < DOUBTFUL
+
+    def __repr__(self) -> str:
+        return "OboAuthorizer(…)"
+
+
+def _token_in(request: PreparedRequest) -> str | None:
+    return str(request.headers.get("authorization", "")).partition(" ")[2] or None
