@@ -157,7 +157,14 @@ class ServerNotFound(NotFound):
 
 
 class RefusedError(MCPSyncError):
-    """Our own policy said no; nothing was sent."""
+    """Our own policy said no; nothing was sent.
+
+    Attributes:
+        rule: Which rule of the guard forbids it: ``form``, ``domain``, ``name``, ``address`` or
+            ``proxy``; empty if it was not the guard.
+    """
+
+    rule: str = ""
 
 
 class CircuitOpen(RefusedError):

@@ -230,7 +230,7 @@ class HttpEndpoint:
         parting: bool,
         gives_up: Callable[[], bool] | None,
     ) -> HttpResponse:
-        exchange = Exchange(deadline, self._settings.key.reach)
+        exchange = Exchange(deadline, self._settings.key.policy)
         if gives_up is not None:
             exchange.gives_up = gives_up
         self._active[exchange] = None

@@ -11,6 +11,7 @@ from mcpsync.errors import ConnectError, RefusedError
 from mcpsync.http import Fetcher, pools
 from mcpsync.http.exchange import Exchange
 from mcpsync.http.sockets import open_socket
+from mcpsync.security.guard import AddressPolicy
 from support.processes import free_port
 from transports.door import LONG
 from transports.peer import RawServer, always, response
@@ -65,7 +66,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(address, server, monkeypat
 
 
 def test_of_several_addresses_only_those_in_reach_are_tried(server):
-    exchange = Exchange(Deadline(LONG), "loopback")
+    exchange = Exchange(Deadline(LONG), AddressPolicy("loopback"))
     resolve = resolver(server.port, ["10.0.0.1", "127.0.0.1"])
     with open_socket("as.example", server.port, exchange, resolve=resolve) as sock:
         assert sock.getpeername()[0] == "127.0.0.1"
