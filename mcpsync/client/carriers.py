@@ -176,6 +176,7 @@ def settings_for(
     auth: Auth = None,
     session: Session | None = None,
     policy: AddressPolicy = ANYWHERE,
+    abroad: AddressPolicy | None = None,
 ) -> HttpSettings:
     """Work out the settings of *config*'s requests; it takes a look at the whole environment.
 
@@ -189,4 +190,4 @@ def settings_for(
     else:
         merged = {**config.headers, **(headers or {})}
         settings = HttpSettings.resolve(config.url, headers=merged, auth=auth, session=session)
-    return guarded(settings, config.url, policy)
+    return guarded(settings, config.url, policy, abroad)

@@ -344,8 +344,13 @@ class ConnectionFactory:
         known = self._settings.get(name) if config is options.config else None
         if known is not None and known[0] is config:
             return known[1]
-        policy = self._guard.for_server(is_where_the_operator_says(config))
-        settings = settings_for(config, session=self._session, policy=policy)
+        is_operators = is_where_the_operator_says(config)
+        settings = settings_for(
+            config,
+            session=self._session,
+            policy=self._guard.for_server(is_operators),
+            abroad=self._guard.abroad(is_operators),
+        )
         if config is options.config:
             self._settings[name] = config, settings
         return settings

@@ -182,7 +182,9 @@ class Fetcher:
         cancel: Cancellation | None,
     ) -> Fetched:
         self.check(url)
-        endpoint = HttpEndpoint(self._settings(url), Limits(max_response_bytes=MAX_BYTES))
+        endpoint = HttpEndpoint(
+            self._settings(url), Limits(max_response_bytes=MAX_BYTES), may_leave=False
+        )
         with endpoint.send(
             method,
             body,

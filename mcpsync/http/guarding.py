@@ -18,17 +18,25 @@ MAX_URL: Final = 8192  # characters
 MAX_HOST: Final = 253  # characters; a name has no more
 
 
-def guarded(settings: HttpSettings, written: str, policy: AddressPolicy) -> HttpSettings:
+def guarded(
+    settings: HttpSettings,
+    written: str,
+    policy: AddressPolicy,
+    abroad: AddressPolicy | None = None,
+) -> HttpSettings:
     """Return *settings* as requests that *policy* holds for have them.
 
     Args:
         settings: Where the requests go, through which proxy.
         written: The URL as it was written; that of a WebSocket has another scheme.
         policy: What holds for it, also for each socket that is opened later.
+        abroad: What holds for other origins that redirects lead to.
 
     Raises:
         RefusedError: It is not allowed.
     """
+    if abroad is not None:
+        settings = replace(settings, abroad=abroad)
     if policy.is_open:
         return settings
     scheme = urlsplit(written).scheme

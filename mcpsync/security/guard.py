@@ -201,6 +201,9 @@ def refused(rule: str, host: str, port: int) -> RefusedError:
 ANYWHERE: Final = AddressPolicy()
 """The policy for what the operator has written himself."""
 
+PUBLIC: Final = AddressPolicy("public")
+"""The policy for what somebody else has named, where nobody has said more."""
+
 
 class Guard:
     """Decides by whose word a URL is there which policy holds for it. Immutable.
@@ -244,6 +247,14 @@ class Guard:
             is_operators: Whether the operator has said where it is, and nobody else.
         """
         return ANYWHERE if self.trusts(is_operators) else self._strict
+
+    def abroad(self, is_operators: bool) -> AddressPolicy:
+        """Return the policy for other origins that a server redirects to. No address is exempt.
+
+        Args:
+            is_operators: Whether the operator has said where the server is, and nobody else.
+        """
+        return AddressPolicy("public", self._domains, (), self.trusts(is_operators))
 
     def for_named(self, is_operators: bool, is_local: bool = False) -> AddressPolicy:
         """Return the policy for those whom a server names, such as who issues its tokens.
