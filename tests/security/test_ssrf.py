@@ -7,9 +7,6 @@ down. Sockets for other machines end there, as if nobody listened; those for thi
 (Seed 5.1 to 5.6, requirement S1)
 """
 
-import functools
-import ipaddress
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,36 +16,14 @@ import requests
 from mcpsync import ConfigurationError, MCPManager, MCPSyncError, RefusedError
 from mcpsync._runtime.deadline import Deadline
 from mcpsync.errors import ConnectError
-from mcpsync.http import Fetcher, pools, sockets, websocket
-from mcpsync.http.sockets import open_socket
+from mcpsync.http import Fetcher
 from mcpsync.security.guard import Guard
-from support.names import NameServer
+from security.world import PUBLIC, World, names, world
 from transports.door import LONG
-from transports.peer import Peer, RawServer, response
 from transports.proxy import Proxy
 
-PUBLIC = "93.184.216.34"
-ZONE = {
-    "public.example": [[PUBLIC]],
-    "www.public.example": [[PUBLIC]],
-    "a.public.example": [[PUBLIC]],
-    "six.example": [["2606:4700::1111"]],
-    "private.example": [["10.0.0.5"]],
-    "shared.example": [["100.64.0.1"]],
-    "meta.example": [["169.254.169.254"]],
-    "loop.example": [["127.0.0.1"]],
-    "loop6.example": [["::1"]],
-    "mapped.example": [["::ffff:a00:5"]],
-    "nat64.example": [["64:ff9b::a00:5"]],
-    "sixtofour.example": [["2002:a00:5::1"]],
-    "mixed.example": [["10.0.0.5", PUBLIC]],
-    "many.example": [["10.0.0.5", "10.0.0.6", "::1"]],
-    "localhost": [["127.0.0.1"]],
-    "app.localhost": [["127.0.0.1"]],
-    "mcp.internal": [["10.0.0.5"]],
-    "redis": [["10.0.0.7"]],
-    "printer.local": [["10.0.0.8"]],
-}
+__all__ = ["names", "world"]
+
 HERE = {"allowed_addresses": ["127.0.0.1:{port}"]}
 TENS = {"allowed_addresses": ["10.0.0.0/8"]}
 LISTED = {"allowed_domains": ["public.example", "*.below.example", "https://tls.example:8443"]}
@@ -132,8 +107,8 @@ SCHEMA = """
     javascript:alert(1) data:text/plain,x //127.0.0.1/mcp /mcp https:///mcp https:// http://[::1/
     http://127.0.0.1:99999/mcp http://127.0.0.1:x/mcp ldap://127.0.0.1/ unix:///run/docker.sock
     ws://ada:s3cret@public.example/mcp
-    http://①②⑦.⓪.⓪.①:{port}/mcp http://１２７.0.0.1:{port}/mcp http://127。0。0。1:{port}/mcp
-    https://ｌｏｃａｌｈｏｓｔ/mcp
+    http://①②⑦.⓪.⓪.①:{port}/mcp http://\uff11\uff12\uff17.0.0.1:{port}/mcp
+    http://127\u30020\u30020\u30021:{port}/mcp https://\uff4cocalhost/mcp
 """
 TABLE = [
     *rows(LITERALS, "address"),
@@ -247,60 +222,6 @@ TABLE = [
     Row("http://loop.example:{port}/mcp", "proxied", "operator", proxied=True),
     Row("http://loop.example:{port}/mcp", "proxy", "operator", {"guard": "all"}, proxied=True),
 ]
-
-
-def answer_once(peer: Peer) -> None:
-    """Answer, and close: the proxy carries one request a connection."""
-    peer.read()
-    peer.send(response(b"{}", "404 Not Found", Connection="close"))
-
-
-class World:
-    """A name server, a server on this machine, and what was connected to."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, names: NameServer) -> None:
-        self.names = names
-        names.asked.clear()
-        self.server = RawServer(answer_once)
-        self.connected: list[str] = []
-        world = self
-
-        class Noting(sockets.PlainSocket):
-            def connect(self, address: Any) -> None:
-                world.connected.append(address[0])
-                if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
-                    raise ConnectionRefusedError("another machine")
-                super().connect(address)
-
-        patch.setattr(sockets, "PlainSocket", Noting)
-        asking = functools.partial(open_socket, resolve=self.names.getaddrinfo)
-        patch.setattr(pools, "open_socket", asking)
-        patch.setattr(websocket, "open_socket", asking)
-
-    def close(self) -> None:
-        self.server.close()
-
-    def at(self, value: Any) -> Any:
-        """*value* with the port of the server in it."""
-        if isinstance(value, dict):
-            return {key: self.at(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [self.at(each) for each in value]
-        return value.replace("{port}", str(self.server.port))
-
-
-@pytest.fixture(scope="module")
-def names() -> Iterator[NameServer]:
-    names = NameServer(ZONE)
-    yield names
-    names.close()
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, names: NameServer) -> Iterator[World]:
-    world = World(monkeypatch, names)
-    yield world
-    world.close()
 
 
 @pytest.fixture
