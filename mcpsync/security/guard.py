@@ -72,7 +72,7 @@ class AllowedDomain:
             raise wrong
         host, port = _host_and_port(rest, wrong)
         below = host.startswith("*.")
-        host = host.removeprefix("*.")
+        host = host.removeprefix("*.").removesuffix(".")
         is_name = _HOST.fullmatch(host) is not None
         if not is_name and (below or parsed(host) is None):
             raise wrong
@@ -116,6 +116,7 @@ class AllowedAddress:
             raise wrong
         rest, slash, prefix = text.partition("/")
         host, port = _host_and_port(rest.lower(), wrong)
+        host = host.removesuffix(".")
         if slash or parsed(host) is not None:
             return cls(None, _private_network(host + slash + prefix, text, wrong), port)
         if _HOST.fullmatch(host) is None or host.replace(".", "").isdigit():
@@ -189,9 +190,9 @@ def refused(rule: str, host: str, port: int) -> RefusedError:
     why = {
         "domain": f"is not a host that allowed_domains has an entry for; '{_shown(host)}' is one",
         "name": "has a name that leads to an address that is not public; "
-        f"allowed_addresses=['{_shown(place)}'] would allow it",
+        f"'{_shown(place)}' in a manager's allowed_addresses would allow it",
         "address": "leads to an address that is not public, where a URL that somebody else has "
-        f"given must not lead; allowed_addresses=['{_shown(place)}'] would allow it",
+        f"given must not lead; '{_shown(place)}' in a manager's allowed_addresses would allow it",
         "proxy": "is asked through a proxy, which resolves names as it likes, so it must be an IP "
         "literal or an explicitly allowed host, in allowed_domains or allowed_addresses",
     }[rule]
