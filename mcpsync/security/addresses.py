@@ -65,7 +65,9 @@ _LOCAL = (".localhost", ".localdomain", ".internal", ".local", ".home.arpa")
 _TRAPS = (
     ipaddress.ip_network("168.63.129.16/32"),  # of Azure: what each virtual machine is told by
     ipaddress.ip_network("192.0.0.0/24"),  # public to a Python of before 2024; Oracle's metadata
+    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, of old
     ipaddress.ip_network("fec0::/10"),  # site-local, of old
+    ipaddress.ip_network("3fff::/20"),  # for documentation; public to a Python of before 2025
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 

@@ -188,7 +188,7 @@ def refused(rule: str, host: str, port: int) -> RefusedError:
     """
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     why = {
-        "domain": f"is not a host that allowed_domains has an entry for; '{_shown(host)}' is one",
+        "domain": f"is not a host that allowed_domains has an entry for, such as '{_shown(host)}'",
         "name": "has a name that leads to an address that is not public; "
         f"'{_shown(place)}' in a manager's allowed_addresses would allow it",
         "address": "leads to an address that is not public, where a URL that somebody else has "

@@ -79,12 +79,15 @@ LITERALS = """
     https://192.168.257/mcp https://100.64.0.1/mcp https://169.254.169.254/latest/meta-data
     https://0xa9fea9fe/mcp https://2852039166/mcp https://168.63.129.16/mcp https://192.0.0.192/mcp
     https://198.18.0.1/mcp https://224.0.0.1/mcp https://240.0.0.1/mcp https://255.255.255.255/mcp
-    https://0.1.2.3/mcp wss://127.0.0.1:{port}/mcp ws://2130706433:{port}/mcp
+    https://0.1.2.3/mcp http://127%2e0%2e0%2e1:{port}/mcp http://127.0.0.1../mcp
+    http://127.0.0.1%20.example.com/mcp http://[::ffff:0:127.0.0.1]/mcp http://[3fff::1]/mcp
+    http://127.0.0.1#@public.example/ https://192.88.99.1/mcp http://4294967295/mcp
+    wss://127.0.0.1:{port}/mcp ws://2130706433:{port}/mcp
     ws://[::ffff:10.0.0.1]/mcp ws://169.254.169.254/mcp
 """
 NAMES = """
     http://localhost:{port}/mcp http://LOCALHOST:{port}/mcp http://localhost.:{port}/mcp
-    http://app.localhost:{port}/mcp http://localhost.localdomain/mcp https://mcp.internal/mcp
+    http://loc%61lhost:{port}/mcp http://app.localhost:{port}/mcp http://localhost.localdomain/mcp https://mcp.internal/mcp
     https://metadata.google.internal/mcp https://printer.local/mcp https://redis/mcp
     https://rag_api:8000/mcp https://metadata/mcp ws://localhost:{port}/mcp wss://redis:6379/mcp
     https://router.home.arpa/mcp
@@ -99,7 +102,7 @@ RESOLVED = """
 ODD = """
     https://ada:s3cret@public.example/mcp https://s3cret@public.example/mcp
     https://public.example@127.0.0.1:{port}/mcp https://@public.example/mcp
-    https://public.example\\@127.0.0.1/mcp http://public.example\\.localhost/mcp
+    http://public.example;@127.0.0.1/ https://public.example\\@127.0.0.1/mcp http://public.example\\.localhost/mcp
     https://public.example/m\u200bcp
 """
 SCHEMA = """
