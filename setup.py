@@ -42,6 +42,7 @@ TEST = [
     *REDIS,
     *CRYPTO,
     "websockets>=15",
+    "dnslib>=0.9.25",
 ]
 LINT = [
     "ruff>=0.17,<0.18",

@@ -7,7 +7,7 @@
     │   └── PlaceholderError                    a ${VARIABLE} or {{VARIABLE}} without a value
     ├── NotFound (LookupError)
     │   └── ServerNotFound                      no server of that name is configured
-    ├── RefusedError                            our own policy said no; nothing was sent
+    ├── RefusedError                            our own policy said no; nothing was sent  .rule
     │   ├── CircuitOpen                         it failed too often  .retry_after (seconds)
     │   └── FeatureUnsupported                  the server does not offer that  .feature
     ├── ListenNotSupported                      the server does not tell what changes there
@@ -145,7 +145,9 @@ class ServerNotFound(NotFound):
 
 
 class RefusedError(MCPSyncError):
-    """Our own policy said no; nothing was sent."""
+    """Our own policy said no; nothing was sent. ``rule`` says which of the guard's, if it was."""
+
+    rule: str = ""
 
 
 class CircuitOpen(RefusedError):
@@ -190,8 +192,7 @@ class AuthorizationRequired(AuthError):
         authorization_url: Where to send the user, once a sign-in was begun; otherwise None.
         browser_binding: What to keep in a cookie of the user's browser, and to hand to
             ``complete_authorization`` with what comes back, so that nobody else can complete it.
-        state: What the user comes back with; a name for that cookie, if it is to have one of its
-            own for each sign-in.
+        state: What the user comes back with; a name for that cookie, where each has its own.
         flow_id: Whose sign-in it is, at which server.
         challenge: The server's ``WWW-Authenticate`` header, if it sent one.
     """
@@ -258,8 +259,7 @@ class ConnectionLost(TransportError):
     """The connection ended before the answer was whole.
 
     Attributes:
-        stale: The connection had been used before and ended without one byte of answer: most
-            likely the server had closed it while it was idle.
+        stale: It had been used before and ended without one byte of answer, likely while idle.
     """
 
     retryable = True

@@ -54,6 +54,7 @@ from .http import Limits
 from .http.settings import Session
 from .parsers import format_instructions
 from .registry import ServersRegistry
+from .security.guard import Guard, GuardMode
 from .stores import MemoryStore, Store
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class MCPManager(Calling, Authorizing):
             signed in at a server; it calls :meth:`complete_authorization`.
         client_metadata: The client id metadata document that the application serves, if it does.
         client_name: What users are shown when they sign in.
+        allowed_domains: The hosts that URLs may name which users or servers give, such as
+            ``"*.example.com"``; None for any. It opens no way to private addresses.
+        allowed_addresses: Private addresses that such URLs may lead to: ``"host:port"`` or a
+            network. Without, they lead to public addresses only.
+        guard: ``"all"`` holds the operator's own URLs to the same; see the documentation.
         id_token_of: Returns the ID token of a user, by his id, or None; for servers whose grant is
             ``enterprise_managed``. Called whenever one is needed, on the thread of the call.
         obo: What exchanges users' tokens for servers with ``obo``: an ``OboTokenService``, or a
@@ -121,6 +127,9 @@ class MCPManager(Calling, Authorizing):
         oauth_redirect_uri: str | None = None,
         client_metadata: CimdDocument | None = None,
         client_name: str = CLIENT_NAME,
+        allowed_domains: Iterable[str] | None = None,
+        allowed_addresses: Iterable[str] = (),
+        guard: GuardMode = "untrusted",
         id_token_of: Callable[[str], str | None] | None = None,
         obo: OboTokenService | OboResolver | None = None,
         access_token_of: AccessTokenOf | None = None,
@@ -139,6 +148,7 @@ class MCPManager(Calling, Authorizing):
         )
         if oauth_redirect_uri is not None:
             check_redirect_uri(oauth_redirect_uri)
+        policies = Guard(allowed_domains, allowed_addresses, guard)
         self._sign_ins = SignIns(
             store if store is not None else MemoryStore(clock),
             clock,
@@ -148,6 +158,7 @@ class MCPManager(Calling, Authorizing):
             client_name=client_name,
             id_token_of=id_token_of,
             on_behalf=OnBehalf.configured(obo, access_token_of, clock),
+            guard=policies,
         )
         self._factory = ConnectionFactory(
             clock=clock,
@@ -162,6 +173,7 @@ class MCPManager(Calling, Authorizing):
             on_notification=weakly(self._catalogues.notified),
             client_options=client_options,
             sign_ins=self._sign_ins,
+            guard=policies,
         )
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(

@@ -1,10 +1,10 @@
 """What the seed's own tests hold it to, line by line, and which test here holds it.
 
 The lines are those of the inventory of the seed's tests: 8.1 users and manager, 8.2 repository, 8.3
-storms and breaker, 8.4 the life of a connection, 8.8 On-Behalf-Of. A line that says several things
-is several here. Each is held by tests of ``tests/seed``; or waits for an issue, and then nothing
-claims to hold it; or does not apply, with the reason. A gap of the seed is held reversed, and the
-line says so.
+storms and breaker, 8.4 the life of a connection, 8.5 what is reached, 8.8 On-Behalf-Of. A line that
+says several things is several here. Each is held by tests of ``tests/seed``; or waits for an issue,
+and then nothing claims to hold it; or does not apply, with the reason. A gap of the seed is held
+reversed, and the line says so.
 
 ``users::what_it_says`` is ``tests/seed/test_users.py::test_what_it_says``.
 """
@@ -21,7 +21,7 @@ import pytest
 pytestmark = pytest.mark.once  # it reads the tests
 
 SEED = Path(__file__).parent / "seed"
-LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8, "8.8": 6}
+LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8, "8.5": 6, "8.8": 6}
 TABLE = """
 8.1.1 n concurrent callers: one factory call, the same object (3 to 1)
     users::three_concurrent_callers_are_one_factory_call_and_get_the_same_object
@@ -99,7 +99,7 @@ TABLE = """
     manager::a_url_is_resolved_for_the_user
     manager::a_url_with_a_placeholder_that_stays_is_an_error_and_nothing_is_sent
 8.1.13 the domain policy is held against the resolved URL
-    waits for issue 6: On-Behalf-Of and the guard
+    guard::the_domain_policy_is_held_against_the_resolved_url
 8.1.13 what users configured is not substituted (here it is refused, and nothing is sent)
     manager::what_a_user_configured_is_not_substituted
 8.1.14 body-scoped: missing fields are an error
@@ -305,6 +305,57 @@ TABLE = """
     elicitation::a_page_to_visit_is_found_in_an_error_and_in_an_http_body
 8.4.8 elicitation: a URL that is not http is dropped
     elicitation::a_page_whose_url_is_not_http_is_dropped
+
+8.5.1 redirects: no 301 and 302 (nor 303)
+    guard::redirects_that_change_the_method_are_not_followed
+8.5.1 redirects: 307 and 308 with method and body
+    guard::redirects_that_keep_the_method_are_followed_with_the_body
+8.5.1 redirects: more than five stop
+    guard::more_than_five_redirects_are_too_many_wherever_they_lead
+8.5.1 redirects: a private target is blocked even with an allowlist
+    guard::a_redirect_inside_is_not_followed_even_with_allowlists
+8.5.1 redirects: to another origin without credentials, cookies, session and headers of ours, with
+  accept and content-type
+    guard::a_redirect_to_another_origin_takes_nothing_of_ours_along
+    guard::who_was_redirected_away_gets_nothing_back_on_his_return
+    guard::the_cookies_and_challenges_of_another_origin_are_its_own
+8.5.1 redirects: no crash without headers
+    guard::a_redirect_goes_without_headers_where_there_are_none
+8.5.1 redirects: within the origin everything is kept
+    guard::a_redirect_within_the_origin_keeps_everything
+8.5.2 inputs as text, URL and Request
+    does not apply: nothing is handed a function that fetches; every request begins as a URL
+8.5.2 what is called off ends, wherever it was redirected to
+    guard::what_another_origin_takes_too_long_for_can_be_called_off
+    guard::closing_ends_what_was_redirected
+8.5.3 proxies: the configuration's own, and PROXY
+    waits for issue 6: the configuration's schema
+8.5.3 proxies: the usual variables; an empty one in lower case disables
+    guard::proxies_come_from_the_environment_and_an_empty_lower_case_is_none
+8.5.3 proxies: NO_PROXY with hosts, suffixes, *, CIDR and ports
+    guard::who_is_in_no_proxy_is_asked_directly
+8.5.3 proxies: NO_PROXY with ranges and bare IPv6 addresses
+    does not apply: it is read as requests reads it, so that it means the same in a whole program
+8.5.3 proxies: chosen anew for each URL
+    guard::the_proxy_is_chosen_anew_for_where_a_redirect_leads
+8.5.3 proxies: a literal is checked, a name refused unless it is allowed
+    guard::through_a_proxy_it_has_to_be_a_literal_or_an_allowed_host
+8.5.4 the limits of an answer: bytes of JSON, length of a line, soon, and streams are not delayed
+    waits for issue 6: tests/http/test_limits.py holds them, and is to be named line by line
+8.5.5 WebSocket: blocked if its name leads inside, even with protection off (here: whatever domains
+  are listed)
+    guard::a_websocket_whose_name_leads_inside_is_not_opened_whatever_is_listed
+8.5.5 WebSocket: public is allowed
+    guard::a_websocket_that_is_public_is_opened
+8.5.6 addresses: all ranges
+    guard::every_range_is_known_at_both_its_ends
+8.5.6 domains: wildcard, port and scheme
+    guard::domains_are_matched_by_host_wildcard_scheme_and_port
+    guard::what_is_no_entry_for_domains_is_refused
+    guard::a_list_is_a_list
+8.5.6 allowed addresses: no scheme or path, nothing public
+    guard::an_allowed_address_has_no_scheme_or_path_and_is_not_public
+    guard::an_allowed_address_is_matched_by_host_or_address_and_port
 
 8.8.1 the service: each precondition
     obo::each_precondition_has_its_message

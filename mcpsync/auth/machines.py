@@ -26,7 +26,6 @@ from .tokens import SKEW
 
 if TYPE_CHECKING:
     from ..http.settings import PreparedRequest, Session
-    from ..security.addresses import Reach
 
 DOUBTFUL: Final = 60.0  # seconds in which a token that replaced a refused one is not replaced
 
@@ -97,21 +96,18 @@ class MachineGrant:
         self.clock = options.get("clock") or SystemClock()
 
     def authorizer_for(
-        self, url: str, session: Session | None, *, reach: Reach | None = None
+        self, url: str, session: Session | None, *, fetcher: Fetcher | None = None
     ) -> Authorizer:
         """Return what adds a token to requests to the server at *url*.
 
         Args:
             url: The server.
             session: Where proxies and TLS settings for asking others come from.
-            reach: Where those may be whom nobody of ours has named; by default, on this machine if
-                the server is. Whom the options name may be anywhere, unless this is given.
+            fetcher: What asks others. By default, those whom nobody of ours has named may be on
+                this machine if the server is; whom the options name may be anywhere.
         """
-        fetcher = (
-            fetcher_beside(url, session, self.headers, said=self.named())
-            if reach is None
-            else Fetcher(session=session, reach=reach, headers=self.headers)
-        )
+        if fetcher is None:
+            fetcher = fetcher_beside(url, session, self.headers, said=self.named())
         return MachineAuthorizer(url, self, fetcher)
 
     def named(self) -> list[str]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, WebSocketServerConfig
 from ..errors import ConfigurationError
 from ..http import Authorizer, HttpEndpoint, HttpSettings, Limits
+from ..http.guarding import guarded
 from ..http.settings import Auth, Session
 from ..http.websocket import require_library
+from ..security.guard import ANYWHERE, AddressPolicy
 from ..session.opening import Carrier
 from ..transports.base import LegacyTransport, ModernTransport
 from ..transports.http_sse import HttpSseTransport
@@ -168,17 +170,29 @@ def _websocket_carrier(
     require_library()
     if isinstance(session, HttpSettings):
         settings = session
-    else:  # those of http:// or https:// in place of ws:// or wss://
-        settings = HttpSettings.resolve("http" + config.url[2:], session=session)
+    else:
+        settings = settings_for(config, session=session)
     return LegacyCarrier(settings, limits, WebSocketTransport)
 
 
 def settings_for(
-    config: HttpServerConfig,
+    config: HttpServerConfig | WebSocketServerConfig,
     headers: Mapping[str, str] | None = None,
     auth: Auth = None,
     session: Session | None = None,
+    policy: AddressPolicy = ANYWHERE,
+    abroad: AddressPolicy | None = None,
 ) -> HttpSettings:
-    """Work out the settings of *config*'s requests; it takes a look at the whole environment."""
-    merged = {**config.headers, **(headers or {})}
-    return HttpSettings.resolve(config.url, headers=merged, auth=auth, session=session)
+    """Work out the settings of *config*'s requests; it takes a look at the whole environment.
+
+    Raises:
+        RefusedError: *policy* forbids the URL.
+        ConfigurationError: Headers, auth or session are not usable.
+    """
+    if isinstance(config, WebSocketServerConfig):
+        # Those of http:// or https:// in place of ws:// or wss://; it is sent no credentials.
+        settings = HttpSettings.resolve("http" + config.url[2:], session=session)
+    else:
+        merged = {**config.headers, **(headers or {})}
+        settings = HttpSettings.resolve(config.url, headers=merged, auth=auth, session=session)
+    return guarded(settings, config.url, policy, abroad)

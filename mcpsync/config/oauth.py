@@ -96,14 +96,16 @@ class OAuthConfig(BaseModel):
     signing_algorithm: str = "RS256"
     assertion: str | None = Field(default=None, min_length=1, repr=False)
     assertion_file: str | None = Field(default=None, min_length=1)
-    idp_token_url: Url | None = None
+    idp_token_url: Url | None = Field(default=None, repr=False)
     idp_client_id: str | None = Field(default=None, min_length=1)
     idp_client_secret: str | None = Field(default=None, min_length=1, repr=False)
     issuer: Url | None = None
-    authorization_url: Url | None = None
-    token_url: Url | None = None
+    authorization_url: Url | None = Field(default=None, repr=False)
+    token_url: Url | None = Field(default=None, repr=False)
     revocation_url: Url | None = Field(
-        default=None, validation_alias=AliasChoices("revocation_url", "revocation_endpoint")
+        default=None,
+        validation_alias=AliasChoices("revocation_url", "revocation_endpoint"),
+        repr=False,
     )
     scope: Annotated[tuple[str, ...] | None, BeforeValidator(_scopes)] = None
     redirect_uri: Url | None = None

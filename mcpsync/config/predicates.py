@@ -6,6 +6,7 @@ manager asks on every call. Every function here may be called from any thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,7 @@ class Facts:
 
     Args:
         user_sourced: See :func:`is_user_sourced`.
+        operators: See :func:`is_where_the_operator_says`.
         oauth_server: See :func:`is_oauth_server`.
         oauth_machinery: See :func:`requires_oauth_machinery`.
         app_level: See :func:`is_allowed_at_app_level`.
@@ -35,6 +37,7 @@ class Facts:
     """
 
     user_sourced: bool
+    operators: bool
     oauth_server: bool
     oauth_machinery: bool
     app_level: bool
@@ -66,6 +69,15 @@ def is_user_sourced(config: ServerConfig) -> bool:
     A ``db_id`` without a ``source`` counts as one. [seed: isUserSourced]
     """
     return facts_of(config).user_sourced
+
+
+def is_where_the_operator_says(config: ServerConfig) -> bool:
+    """Whether scheme, host and port of the server are the operator's own words.
+
+    Not if a user made the configuration, nor if what stands for a value of somebody else is in
+    them. A configuration whose placeholders were filled in answers as it did before.
+    """
+    return facts_of(config).operators
 
 
 def is_oauth_server(config: ServerConfig) -> bool:
@@ -167,6 +179,7 @@ def _work_out(config: ServerConfig) -> Facts:
     in_headers = [at.removeprefix("headers.") for at, _ in found if at.startswith("headers.")]
     return Facts(
         user_sourced=user_sourced,
+        operators=not user_sourced and (config.type == "stdio" or _has_origin(config.url)),
         oauth_server=oauth_server,
         oauth_machinery=oauth_server or config.obo is not None,
         app_level=scope in (None, "app") and config.startup and not config.inspection_failed,
@@ -176,6 +189,12 @@ def _work_out(config: ServerConfig) -> Facts:
         templated_headers=tuple(dict.fromkeys(in_headers)),
         scope=scope,
     )
+
+
+def _has_origin(url: str) -> bool:
+    """Whether nothing is to be filled in before the path of *url*."""
+    scheme, found, rest = url.partition("://")
+    return bool(found) and "{{" not in scheme + re.split("[/?#]", rest)[0]
 
 
 def texts_of(config: ServerConfig) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from .._runtime.fork import after_fork_in_child
 from ..client.caching import DEFAULT_CACHE, AnswerStore, ResponseCache
 from ..client.carriers import settings_for
 from ..client.making import ClientOptions, checked_client_options
-from ..config import HttpServerConfig, ServerConfig
+from ..config import ServerConfig, StdioServerConfig, is_where_the_operator_says
 from ..config.fingerprint import fingerprint
 from ..errors import (
     AuthError,
@@ -36,6 +36,7 @@ from ..errors import (
 from ..events import BreakerClosed, BreakerOpened, ConnectionRetried, Emit
 from ..http import Authorizer, HttpSettings, Limits
 from ..http.settings import Session
+from ..security.guard import Guard
 from ..transports.base import CallScope
 from .connection import TRUST, Connection, ConnectionOptions, Key, fill_in
 from .listing import read_catalogue
@@ -130,6 +131,7 @@ class ConnectionFactory:
         on_notification: Called with a connection and each notification that comes over it.
         client_options: What every :class:`~mcpsync.Client` is made with besides.
         sign_ins: What signs users in; without it a 401 is what it is.
+        guard: Says where servers may be whose URLs the operator has not written.
         random: Returns a number from 0 to 1, for the jitter.
     """
 
@@ -148,6 +150,7 @@ class ConnectionFactory:
         on_notification: Notified | None = None,
         client_options: ClientOptions | None = None,
         sign_ins: SignIns | None = None,
+        guard: Guard | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._clock = clock
@@ -164,6 +167,7 @@ class ConnectionFactory:
         cache = self._cache = own.pop("cache", DEFAULT_CACHE)
         self._public = AnswerStore(cache) if cache is not None and cache.share_public else None
         self._sign_ins = sign_ins
+        self._guard = guard if guard is not None else Guard()
         self._random = random
         self._settings: dict[str, tuple[ServerConfig, HttpSettings]] = {}
         after_fork_in_child(breaker.forget)
@@ -332,13 +336,25 @@ class ConnectionFactory:
         """Return the settings that all connections to one server share, worked out once.
 
         They are worked out for each connection where a user's own values go into them.
+
+        Raises:
+            RefusedError: The guard forbids the URL; nothing was resolved or sent.
         """
-        if not isinstance(config, HttpServerConfig) or config is not options.config:
+        if isinstance(config, StdioServerConfig):
             return self._session
-        known = self._settings.get(name)
-        if known is None or known[0] is not config:
-            known = self._settings[name] = config, settings_for(config, session=self._session)
-        return known[1]
+        known = self._settings.get(name) if config is options.config else None
+        if known is not None and known[0] is config:
+            return known[1]
+        is_operators = is_where_the_operator_says(config)
+        settings = settings_for(
+            config,
+            session=self._session,
+            policy=self._guard.for_server(is_operators),
+            abroad=self._guard.abroad(is_operators),
+        )
+        if config is options.config:
+            self._settings[name] = config, settings
+        return settings
 
     # -- whether to go on -------------------------------------------------------------------------
 

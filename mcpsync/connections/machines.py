@@ -12,12 +12,12 @@ from ..auth.machines import GrantOptions, MachineGrant
 from ..auth.options import configured_key
 from ..config import HttpServerConfig, ServerConfig
 from ..config.oauth import OAuthConfig
-from ..config.predicates import is_user_sourced
 from ..errors import ConfigurationError
 from ..http import Authorizer
 from ..http.settings import Session
-from ..security.addresses import Reach
+from ..security.guard import Guard
 from .connection import Key
+from .guarding import fetcher_for
 
 IdTokenOf: TypeAlias = Callable[[str], str | None]
 """Returns the ID token of a user, by the user's id, or None."""
@@ -33,11 +33,17 @@ class Machines:
         clock: Tells the time.
         session: Where proxies and TLS settings come from.
         id_token_of: Knows the ID tokens of users.
+        guard: Says where those may be whom a server names.
     """
 
     def __init__(
-        self, clock: Clock, session: Session | None = None, id_token_of: IdTokenOf | None = None
+        self,
+        clock: Clock,
+        session: Session | None = None,
+        id_token_of: IdTokenOf | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard if guard is not None else Guard()
         self._clock = clock
         self._session = session
         self._id_token_of = id_token_of
@@ -49,19 +55,28 @@ class Machines:
         Raises:
             ConfigurationError: It is for a user, and there is none, or nobody knows ID tokens.
         """
-        reach: Reach | None = "public" if is_user_sourced(config) else None
         if said.grant == "enterprise_managed":
-            grant = self._employee(key.user_id, said)
-            return grant.authorizer_for(config.url, self._session, reach=reach)
+            return self._authorizer(self._employee(key.user_id, said), config)
         known = self._shared.get(key.server_name)
         if known is None or known[0] != config:
             grant = machine_grant(said, self._clock)
-            made = config, grant.authorizer_for(config.url, self._session, reach=reach)
+            made = config, self._authorizer(grant, config)
             # Of several threads that are the first, all take what one of them has made.
             known = self._shared.setdefault(key.server_name, made)
             if known[0] != config:
                 known = self._shared[key.server_name] = made
         return known[1]
+
+    def _authorizer(self, grant: MachineGrant, config: HttpServerConfig) -> Authorizer:
+        fetcher = fetcher_for(
+            self._guard,
+            config,
+            config.url,
+            self._session,
+            headers=grant.headers,
+            said=grant.named(),
+        )
+        return grant.authorizer_for(config.url, self._session, fetcher=fetcher)
 
     def may_act(self, key: Key, said: OAuthConfig) -> bool:
         """Whether there is what tokens are had for; nobody else is asked."""

@@ -14,7 +14,6 @@ from ..auth.ceremony import Ceremony, state_unknown
 from ..auth.clients import CLIENT_NAME, CimdDocument, check_redirect_uri
 from ..auth.codes import Returned
 from ..auth.flows import Flow, FlowStateManager, FlowStatus
-from ..auth.oauth import fetcher_beside
 from ..auth.options import OAuthOptions, configured
 from ..auth.signing_in import SignIn
 from ..auth.tokens import TokenStorage, is_for
@@ -30,11 +29,13 @@ from ..errors import (
     RequestCancelled,
     StoreError,
 )
-from ..http import Authorizer, Fetcher
+from ..http import Authorizer
 from ..http.settings import Session
+from ..security.guard import Guard
 from ..stores import Store
 from ..transports.base import CallScope
 from .connection import Key
+from .guarding import fetcher_for
 from .machines import IdTokenOf, Machines
 from .on_behalf import OnBehalf
 
@@ -95,6 +96,7 @@ class SignIns:
         client_name: What users are shown.
         id_token_of: Returns a user's ID token, by the user's id.
         on_behalf: What gets tokens on behalf of users.
+        guard: Says where those may be whom a server names.
     """
 
     def __init__(
@@ -108,7 +110,9 @@ class SignIns:
         client_name: str = CLIENT_NAME,
         id_token_of: IdTokenOf | None = None,
         on_behalf: OnBehalf | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard if guard is not None else Guard()
         self._store = store
         self._clock = clock
         self._session = session
@@ -119,7 +123,7 @@ class SignIns:
         self.flows = FlowStateManager(store, clock)
         self._known: dict[str, tuple[ServerConfig, Ceremony]] = {}
         self._on_behalf = on_behalf
-        self._machines = Machines(clock, session, id_token_of)
+        self._machines = Machines(clock, session, id_token_of, self._guard)
         self._closing = Cancellation()
         after_fork_in_child(self._forget)
 
@@ -193,10 +197,8 @@ class SignIns:
         keywords["client_name"] = self._client_name
         keywords["document"] = self._document
         options = OAuthOptions(redirect_uri, **keywords)
-        fetcher = (
-            Fetcher(session=self._session, headers=said.headers)  # nothing of it is trusted
-            if mine
-            else fetcher_beside(url, self._session, said.headers, said=options.said_urls)
+        fetcher = fetcher_for(
+            self._guard, config, url, self._session, headers=said.headers, said=options.said_urls
         )
         return Ceremony(
             url,

@@ -23,7 +23,7 @@ from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import assert_none_held, new_lock
 from ..errors import ConfigurationError
-from ..security.addresses import Reach
+from ..security.guard import ANYWHERE, AddressPolicy
 from ..security.redaction import safe_url
 from .exchange import Exchange
 from .pools import POOL_CLASSES
@@ -46,7 +46,7 @@ class AdapterKey(NamedTuple):
     verify: Verify
     cert: Cert
     proxy: str | None
-    reach: Reach = "anywhere"
+    policy: AddressPolicy = ANYWHERE
 
 
 class SharedAdapter(HTTPAdapter):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http.cookiejar import CookieJar
 from typing import Any
-from urllib.parse import urljoin
 
 from requests import PreparedRequest
 from requests.cookies import (
@@ -23,6 +22,7 @@ from urllib3.exceptions import ClosedPoolError
 from .._runtime.cancel import Cancellation, Watch
 from .._runtime.deadline import Deadline
 from ..errors import (
+    ConfigurationError,
     HTTPStatusError,
     MCPSyncError,
     RefusedError,
@@ -34,6 +34,7 @@ from .authorizing import MOST_ANSWERS, Authorizer, Occasion, about_credentials
 from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
+from .redirects import KEEPING, MAX_REDIRECTS, REDIRECTS, joined, kept_abroad, settings_abroad
 from .response import HttpResponse
 from .settings import (
     AuthCallable,
@@ -44,8 +45,6 @@ from .settings import (
     prepared_url,
 )
 
-MAX_REDIRECTS = 5
-
 
 class HttpEndpoint:
     """Sends requests to one URL over the process's shared sockets. Thread-safe.
@@ -55,9 +54,10 @@ class HttpEndpoint:
     Args:
         settings: Where the requests go, headers, credentials and adapter.
         limits: How much an answer may hold.
+        may_leave: Whether redirects to other origins are followed.
     """
 
-    def __init__(self, settings: HttpSettings, limits: Limits) -> None:
+    def __init__(self, settings: HttpSettings, limits: Limits, *, may_leave: bool = True) -> None:
         self.origin = settings.origin
         self.limits = limits
         self._settings = settings
@@ -69,7 +69,9 @@ class HttpEndpoint:
         auth = settings.auth
         self._insists = isinstance(auth, Authorizer) and auth.insists
         self._active: dict[Exchange, None] = {}  # an empty set takes more
-        self._closed_by: MCPSyncError | None = None
+        self._closed_by: list[MCPSyncError] = []
+        self._may_leave = may_leave
+        self._most_redirects = MAX_REDIRECTS
 
     def send(
         self,
@@ -85,7 +87,9 @@ class HttpEndpoint:
     ) -> HttpResponse:
         """Send one request and return the answer once its headers are there.
 
-        A redirect is followed if it keeps method and origin (307, 308), at most five times.
+        A redirect is followed if it keeps the method (307, 308), at most five times. To another
+        origin it is a server's word, so it has to be a public address, and goes without headers,
+        credentials and cookies of ours. (Seed 5.3)
 
         Args:
             method: The HTTP method.
@@ -115,14 +119,24 @@ class HttpEndpoint:
             request = self._request(method, url, body, headers, extra_headers, occasion)
             return request, self._send_once(request, deadline, cancel, parting, gives_up)
 
-        for _ in range(MAX_REDIRECTS + 1):
+        for hop in range(self._most_redirects + 1):
             request, response = once(url)
             while self._recovers(request, response, extra_headers, occasion):
                 occasion = replace(occasion, attempt=occasion.attempt + 1)
                 request, response = once(url)
-            if response.status not in (301, 302, 303, 307, 308):
+            if response.status not in REDIRECTS:
                 return response
-            url = self._redirected(url, response)
+            url, abroad = self._redirected(url, response)
+            if abroad is not None and hop < self._most_redirects:
+                return abroad._within(self._most_redirects - hop - 1).send(  # noqa: SLF001
+                    method,
+                    body,
+                    kept_abroad(headers),
+                    deadline=deadline,
+                    cancel=cancel,
+                    parting=parting,
+                    gives_up=gives_up,
+                )
         raise HTTPStatusError(
             f"{self._host} redirects more than {MAX_REDIRECTS} times.", status=response.status
         )
@@ -137,7 +151,7 @@ class HttpEndpoint:
             RefusedError: It leads to another origin, which must get neither our credentials nor
                 our messages; or it is not a URL.
         """
-        target = _joined(self._url, url)
+        target = joined(self._url, url)
         if target is None or origin_of(target) != self.origin:
             where = "something that is not a URL" if target is None else safe_url(target)
             raise RefusedError(
@@ -153,7 +167,7 @@ class HttpEndpoint:
 
     def close(self, error: MCPSyncError) -> None:
         """End every exchange under way with *error*, and refuse new ones with it."""
-        self._closed_by = error
+        self._closed_by[:] = [error]
         for exchange in list(self._active):
             exchange.abort(copy.copy(error))
 
@@ -238,14 +252,14 @@ class HttpEndpoint:
         parting: bool,
         gives_up: Callable[[], bool] | None,
     ) -> HttpResponse:
-        exchange = Exchange(deadline, self._settings.key.reach)
+        exchange = Exchange(deadline, self._settings.key.policy)
         if gives_up is not None:
             exchange.gives_up = gives_up
         self._active[exchange] = None
         watch = Watch(cancel, exchange.abort)
         try:
-            if self._closed_by is not None and not parting:
-                raise copy.copy(self._closed_by)
+            if self._closed_by and not parting:
+                raise copy.copy(self._closed_by[0])
             deadline.check(f"before asking {self._host}")
             raw = self._open(request, exchange)
             if exchange.saw_end or exchange.aborted_by is not None:
@@ -307,20 +321,39 @@ class HttpEndpoint:
         jar: CookieJar = self._jar
         extract_cookies_to_jar(jar, request, raw)  # type: ignore[no-untyped-call]
 
-    def _redirected(self, url: str, response: HttpResponse) -> str:
+    def _redirected(self, url: str, response: HttpResponse) -> tuple[str, HttpEndpoint | None]:
+        """Return where *response* leads; with an endpoint for it if that is another origin."""
         location = response.headers.get("location", "")
         status = response.status
         response.finish_soon()
         response.close()
-        target = _joined(url, location)
-        if target is not None and status in (307, 308) and origin_of(target) == self.origin:
-            return target
+        target = joined(url, location)
+        why = "only 307 and 308 are"
+        if target is not None and status in KEEPING:
+            if origin_of(target) == self.origin:
+                return target, None
+            why = "only those within one origin are"
+            if self._may_leave:
+                try:
+                    return target, self._abroad(target)
+                except (RefusedError, ConfigurationError) as error:
+                    why = error.message.rstrip(".")
         where = "nowhere" if target is None else safe_url(target)
         raise HTTPStatusError(
             f"{self._host} redirects to {where} with status {status}, which is not "
-            "followed: only 307 and 308 within one origin are. Configure that URL instead.",
+            f"followed: {why}. Configure that URL instead.",
             status=status,
         )
+
+    def _abroad(self, target: str) -> HttpEndpoint:
+        """Return an endpoint for another origin, whose exchanges end with this one's."""
+        made = HttpEndpoint(settings_abroad(self._settings, target), self.limits)
+        made._active, made._closed_by = self._active, self._closed_by
+        return made
+
+    def _within(self, most_redirects: int) -> HttpEndpoint:
+        self._most_redirects = most_redirects
+        return self
 
     def _refuse_bearer(self, request: PreparedRequest) -> None:
         value = str(request.headers.get("authorization", ""))
@@ -343,13 +376,3 @@ def _authorized(
     except MCPSyncError as error:
         raise about_credentials(error, occasion)  # noqa: B904 - it knows its cause
     return request
-
-
-def _joined(url: str, location: str) -> str | None:
-    """Return where a redirect of *url* leads, if that is a URL at all."""
-    try:
-        target = urljoin(url, location)
-        origin_of(target)
-    except ValueError:
-        return None
-    return target if location else None

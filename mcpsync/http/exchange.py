@@ -12,7 +12,7 @@ from typing import TypeAlias
 from .._runtime.deadline import Deadline
 from .._runtime.locks import new_lock
 from ..errors import ConnectionLost, MCPSyncError, RequestCancelled
-from ..security.addresses import Reach
+from ..security.guard import ANYWHERE, AddressPolicy
 
 Socket: TypeAlias = socket.socket
 WATCH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, times
@@ -38,16 +38,16 @@ class Exchange:
         "gives_up",
         "held",
         "only_look",
-        "reach",
+        "policy",
         "reused",
         "saw_end",
     )
 
-    def __init__(self, deadline: Deadline, reach: Reach = "anywhere") -> None:
+    def __init__(self, deadline: Deadline, policy: AddressPolicy = ANYWHERE) -> None:
         self._lock = new_lock("Exchange")
         self._socket: socket.socket | None = None
         self.deadline = deadline
-        self.reach: Reach = reach
+        self.policy = policy
         self.aborted_by: MCPSyncError | None = None
         self.connected = False
         self.reused = False

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -12,16 +10,16 @@ from urllib.parse import urlencode, urlsplit
 
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
-from ..errors import ConfigurationError, MessageInvalid, RefusedError
-from ..security.addresses import Reach, is_loopback, is_within
+from ..errors import MessageInvalid, RefusedError
+from ..security.addresses import Reach, is_loopback
+from ..security.guard import ANYWHERE, AddressPolicy
 from ..security.redaction import safe_url
 from .endpoint import HttpEndpoint
+from .guarding import check_guarded, is_plain, literal_in
 from .limits import Limits
 from .settings import HttpSettings, Session, origin_of, prepared_url
 
 MAX_BYTES: Final = 1024 * 1024  # of one answer; metadata has a few KiB
-MAX_URL: Final = 8192  # characters
-MAX_HOST: Final = 253  # characters; a name has no more
 MAX_SECONDS: Final = 10.0  # that one request may take, however long its caller would wait
 
 
@@ -68,6 +66,7 @@ class Fetcher:
         session: Where proxies, ``verify`` and ``cert`` come from; its headers and auth do not.
         reach: Where requests may go. ``"loopback"`` also allows plain http, to this machine. What
             a name leads to is seen when it is connected to; behind a proxy, by the proxy.
+        policy: The same, and more; instead of *reach*.
         headers: Sent with every request.
         trusted: URLs that the operator has written, not somebody else. Whatever has the origin of
             one of them may be at any address.
@@ -78,11 +77,12 @@ class Fetcher:
         *,
         session: Session | None = None,
         reach: Reach = "public",
+        policy: AddressPolicy | None = None,
         headers: Mapping[str, str] | None = None,
         trusted: Collection[str] = (),
     ) -> None:
         self._session = session
-        self._reach: Reach = reach
+        self._policy = AddressPolicy(reach) if policy is None else policy
         self._headers = dict(headers or {})
         self._trusted = frozenset(map(origin_of, trusted))
 
@@ -140,40 +140,33 @@ class Fetcher:
 
         Raises:
             RefusedError: It is not https, or http to this machine where that is allowed; or it
-                has credentials in it; or it names an address that is out of reach.
+                has credentials in it; or the policy forbids it, see its ``rule``.
         """
-        host = self._host_in(url)
-        if host is not None and self._is_trusted(url):
-            return
-        if host is None:
+        if not self._is_good(url):
             raise RefusedError(
                 f"{safe_url(url)} is not used: only https:// URLs without credentials are, "
-                "and http:// on this machine where the server itself is on it."
+                "and http:// on this machine where the server itself is on it.",
+                rule="form",
             )
-        address = _address_in(host)
-        is_within_reach = (
-            is_within(address, self._reach)
-            if address is not None
-            else self._reach != "public" or not is_loopback(host)
-        )
-        if not is_within_reach:
-            raise RefusedError(
-                f"{safe_url(url)} leads to an address that is not public, where a URL that "
-                "somebody else has given must not lead; nothing was sent there."
+        if not self._is_trusted(url):
+            check_guarded(
+                url,
+                self._policy,
+                scheme=urlsplit(url).scheme,
+                proxied=not self._policy.proxied_names
+                and HttpSettings.resolve(url, session=self._session).key.proxy is not None,
             )
 
-    def _host_in(self, url: str) -> str | None:
-        """Return the host that a request to *url* would go to, if its form is good."""
-        try:
-            given, sent = urlsplit(url), urlsplit(prepared_url(url)[0])
-        except (ConfigurationError, ValueError):
-            return None
-        host = sent.hostname or ""
-        is_local = is_loopback(host) and (self._reach != "public" or self._is_trusted(url))
-        is_good = sent.scheme == "https" or (sent.scheme == "http" and is_local)
-        is_plain = url.isprintable() and "\\" not in url and "@" not in given.netloc
-        is_short = len(url) <= MAX_URL and len(host) <= MAX_HOST
-        return host if is_good and is_plain and is_short and host else None
+    def _is_good(self, url: str) -> bool:
+        """Whether the form of *url* is good."""
+        if not is_plain(url):
+            return False
+        scheme, host, port = origin_of(prepared_url(url)[0])
+        if scheme == "https":
+            return True
+        policy = self._policy
+        may_be_local = policy.reach != "public" or policy.exempts(host, port, literal_in(host))
+        return is_loopback(host) and (may_be_local or self._is_trusted(url))
 
     def _is_trusted(self, url: str) -> bool:
         return bool(self._trusted) and origin_of(prepared_url(url)[0]) in self._trusted
@@ -189,7 +182,9 @@ class Fetcher:
         cancel: Cancellation | None,
     ) -> Fetched:
         self.check(url)
-        endpoint = HttpEndpoint(self._settings(url), Limits(max_response_bytes=MAX_BYTES))
+        endpoint = HttpEndpoint(
+            self._settings(url), Limits(max_response_bytes=MAX_BYTES), may_leave=False
+        )
         with endpoint.send(
             method,
             body,
@@ -204,20 +199,7 @@ class Fetcher:
         found = HttpSettings.resolve(url, session=self._session)
         # A proxy is the operator's, often at a private address, and it resolves the names.
         is_ours = found.key.proxy is not None or self._is_trusted(url)
-        key = found.key._replace(reach="anywhere" if is_ours else self._reach)
+        key = found.key._replace(policy=ANYWHERE if is_ours else self._policy)
         return replace(
             found, headers={"user-agent": found.headers["user-agent"]}, auth=None, key=key
         )
-
-
-def _address_in(host: str) -> str | None:
-    """Return the address that *host* is, in whatever spelling resolvers take; None for a name."""
-    host = host.strip("[]").rstrip(".")
-    try:
-        return str(ipaddress.ip_address(host.partition("%")[0]))
-    except ValueError:
-        pass
-    try:
-        return socket.inet_ntoa(socket.inet_aton(host))  # 2130706433, 0x7f.1, 0177.0.0.1
-    except (OSError, ValueError):
-        return None

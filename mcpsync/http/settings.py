@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from requests.exceptions import RequestException
 from requests.utils import get_auth_from_url, get_netrc_auth, urldefragauth
 
 from ..errors import ConfigurationError
+from ..security.guard import PUBLIC, AddressPolicy
 from ..security.redaction import safe_url
 from ..version import __version__
 from .adapter import AdapterKey, proxy_for
@@ -53,6 +54,26 @@ USER_AGENT = f"mcpsync/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
+class Routes:
+    """Where proxies come from.
+
+    Args:
+        proxies: Those of a session.
+        trust_env: Whether the environment has a say.
+    """
+
+    proxies: Mapping[str, str] = field(repr=False)  # with passwords
+    trust_env: bool
+
+    def proxy_of(self, url: str) -> str | None:
+        """Return the proxy for *url*; see :func:`proxy_for`."""
+        with Session() as source:
+            source.proxies, source.trust_env = dict(self.proxies), self.trust_env
+            merged = source.merge_environment_settings(url, {}, None, None, None)
+        return proxy_for(url, merged["proxies"])
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
     """Headers, credentials and adapter for one URL. Immutable, so any thread may use it.
 
@@ -63,6 +84,8 @@ class HttpSettings:
         headers: Sent with every request; names in lower case.
         auth: Adds credentials to each request.
         key: Which shared adapter carries the requests.
+        routes: Which proxy another URL would be asked through.
+        abroad: What holds for another origin that a redirect leads to.
     """
 
     origin: tuple[str, str, int]
@@ -71,6 +94,8 @@ class HttpSettings:
     headers: Mapping[str, str]
     auth: AuthCallable | Authorizer | None
     key: AdapterKey
+    routes: Routes
+    abroad: AddressPolicy = PUBLIC
 
     @classmethod
     def resolve(
@@ -117,6 +142,7 @@ class HttpSettings:
                     cert=merged["cert"],
                     proxy=proxy_for(url, merged["proxies"]),
                 ),
+                routes=Routes(dict(source.proxies), source.trust_env),
             )
         finally:
             if session is None:

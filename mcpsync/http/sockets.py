@@ -10,8 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import RefusedError
-from ..security.addresses import is_within
+from ..security.guard import refused
 from .exchange import Exchange
 
 if TYPE_CHECKING:
@@ -149,11 +148,8 @@ def open_socket(
     for family, kind, proto, _, address in resolve(
         host.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM
     ):
-        if not is_within(str(address[0]), exchange.reach):
-            failure = RefusedError(
-                f"{host} leads to an address that is not public, where a URL that somebody else "
-                "has given must not lead; nothing was sent there."
-            )
+        if not exchange.policy.admits(host, port, str(address[0])):
+            failure = refused("address", host.strip("[]"), port)
             continue
         sock = PlainSocket(family, kind, proto)
         try:

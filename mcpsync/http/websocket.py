@@ -118,7 +118,7 @@ class WebSocketConnection:
             )
         assert_none_held("connecting")
         self._limit = limits.max_line_bytes
-        self._exchange = Exchange(deadline)
+        self._exchange = Exchange(deadline, settings.key.policy)
         watch = Watch(cancel, self._exchange.abort)
         try:
             self._wire = self._shaken(settings, subprotocol)

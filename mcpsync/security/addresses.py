@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 Reach: TypeAlias = Literal["anywhere", "loopback", "public"]
 """Where a request may go; ``loopback`` is public addresses and this machine."""
 
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 def is_loopback(host: str) -> bool:
     """Whether *host* (a name or a literal, brackets allowed) is this machine by its very name."""
@@ -20,6 +22,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_local_name(host: str) -> bool:
+    """Whether *host* is a name that only means something here, whatever it is resolved to.
+
+    Names without a dot are those of machines nearby and of services in a cluster. (Seed rule 5.1)
+    """
+    name = host.rstrip(".").lower()
+    return "." not in name or name.endswith(_LOCAL)
+
+
 def is_within(address: str, reach: Reach) -> bool:
     """Whether a request of *reach* may go to *address*, a literal as a resolver returns it.
 
@@ -28,34 +39,41 @@ def is_within(address: str, reach: Reach) -> bool:
     """
     if reach == "anywhere":
         return True
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    found = parsed(address)
+    if found is None:
         return False
-    for each in _led_to(found):
-        if each.is_loopback and reach == "loopback":
-            continue
-        if not each.is_global or each.is_multicast or each.is_reserved or _is_a_trap(each):
-            return False
-    return True
+    return all(
+        (each.is_loopback and reach == "loopback") or is_public(each) for each in led_to(found)
+    )
 
 
-def _is_a_trap(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether *address* is one that ``ipaddress`` takes for public, and is not to be reached."""
-    return any(address in network for network in _TRAPS)
+def is_public(address: IPAddress) -> bool:
+    """Whether *address*, taken for what it is itself, may be anybody's on the internet."""
+    is_special = not address.is_global or address.is_multicast or address.is_reserved
+    return not is_special and not any(address in network for network in _TRAPS)
 
 
+def parsed(address: str) -> IPAddress | None:
+    """Return the address that a resolver has written, without its zone; None if it is none."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+
+
+_LOCAL = (".localhost", ".localdomain", ".internal", ".local", ".home.arpa")
 _TRAPS = (
     ipaddress.ip_network("168.63.129.16/32"),  # of Azure: what each virtual machine is told by
     ipaddress.ip_network("192.0.0.0/24"),  # public to a Python of before 2024; Oracle's metadata
+    ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, of old
     ipaddress.ip_network("fec0::/10"),  # site-local, of old
+    ipaddress.ip_network("3fff::/20"),  # for documentation; public to a Python of before 2025
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def _led_to(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+def led_to(address: IPAddress) -> list[IPAddress]:
+    """Return what packets for *address* may end up at: all of them have to be good."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     if address.ipv4_mapped is not None:

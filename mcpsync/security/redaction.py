@@ -2,10 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Final
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
+if TYPE_CHECKING:
+    from ..config import ServerConfig
+
 MAX_SHOWN: Final = 300  # characters of a URL that are shown
+
+# What is not listed is not shown, so that nothing new is shown by being forgotten. (Seed 5.8)
+_FIELDS: Final = (
+    *("type", "title", "description", "icon_path", "chat_menu", "scope", "startup"),
+    *("timeout", "connect_timeout", "server_instructions", "requires_oauth", "capabilities"),
+    *("tools", "tool_functions", "init_duration", "updated_at", "db_id", "source"),
+    *("consume_only", "inspection_failed"),
+)
+_OAUTH: Final = (
+    *("grant", "client_id", "signing_algorithm", "idp_client_id", "scope"),
+    *("token_endpoint_auth_method", "dpop", "send_resource_parameter"),
+    "skip_code_challenge_check",
+)
+_OAUTH_URLS: Final = (
+    *("issuer", "authorization_url", "token_url", "revocation_url", "redirect_uri"),
+    "idp_token_url",
+)
+_VARIABLE: Final = ("title", "description", "sensitive")
+_API_KEY: Final = ("source", "authorization_type", "custom_header")
+_OBO: Final = ("scopes",)
+
+
+def redact_config(
+    config: ServerConfig | Mapping[str, Any], *, may_edit: bool = False
+) -> dict[str, Any]:
+    """Return of a configuration what may be shown, as JSON can have it. [seed: 5.8]
+
+    Headers, variables, commands and their arguments are never shown, nor is any secret; what is
+    not known is left out. URLs come without user info and query. *config* stays as it is.
+
+    Args:
+        config: The configuration, or its fields by name.
+        may_edit: Whether it is for somebody who may change it; others see no URLs.
+    """
+    given: Mapping[str, Any] = (
+        config if isinstance(config, Mapping) else config.model_dump(mode="json")
+    )
+    shown = _some(given, _FIELDS)
+    if may_edit and isinstance(given.get("url"), str):
+        shown["url"] = safe_url(given["url"])
+    for name, fields in (("api_key", _API_KEY), ("obo", _OBO), ("oauth", _OAUTH)):
+        if isinstance(given.get(name), Mapping):
+            shown[name] = _some(given[name], fields)
+    if may_edit and "oauth" in shown:
+        urls = _some(given["oauth"], _OAUTH_URLS)
+        shown["oauth"] |= {name: safe_url(str(url)) for name, url in urls.items()}
+    variables = given.get("custom_user_vars")
+    if isinstance(variables, Mapping) and variables:
+        shown["custom_user_vars"] = {
+            name: _some(each, _VARIABLE)
+            for name, each in variables.items()
+            if isinstance(each, Mapping)
+        }
+    return shown
+
+
+def _some(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return a copy of those fields that are given."""
+    return {name: copy.deepcopy(given[name]) for name in names if given.get(name) is not None}
 
 
 def safe_url(url: str) -> str:

@@ -744,7 +744,7 @@ def test_a_proof_is_of_the_time_that_it_is(authority):
 
 def test_whom_a_server_names_may_not_be_on_this_machine_if_the_server_is_not_trusted(authority):
     auth = robot()
-    authorizer = auth.authorizer_for(authority.url, None, reach="public")
+    authorizer = auth.authorizer_for(authority.url, None, fetcher=Fetcher())
     error = refused(authority, Fixed(authorizer))
     assert isinstance(error, RefusedError)
     assert authority.tokens() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -535,28 +536,51 @@ def test_a_user_who_made_the_configuration_does_not_say_where_users_come_back_to
         "authorization_url": "https://login.example/authorize",
         "token_url": "https://login.example/token",
     }
-    with manager_for(one, {"oauth": oauth, "source": "user"}) as manager:
+    with manager_for(
+        one, {"oauth": oauth, "source": "user"}, allowed_addresses=[urlsplit(one.url).netloc]
+    ) as manager:
         url = turned_away(manager).authorization_url
         assert query_of(url or "")["redirect_uri"] == CALLBACK
 
 
 def test_what_a_user_configured_leads_to_no_private_address(one: Authority) -> None:
-    with manager_for(one, {"source": "user"}) as manager:
-        with pytest.raises(RefusedError):
-            manager.call_tool(*ADD, user="ada")
-        assert one.asked == []
-        assert one.server.requests == []
+    server = urlsplit(one.url).netloc
+    for allowed in ([], [server]):
+        with manager_for(one, {"source": "user"}, allowed_addresses=allowed) as manager:
+            with pytest.raises(RefusedError):
+                manager.call_tool(*ADD, user="ada")
+            assert bool(one.mcp.requests) is bool(allowed), "the server itself is allowed then"
+            assert one.asked == []
+            assert one.server.requests == []
     oauth = {
         "client_id": "c",
         "authorization_url": f"{one.issuer}/authorize",
         "token_url": f"{one.issuer}/token",
     }
     one.add_client("c", redirect_uris=[CALLBACK])
-    with manager_for(one, {"oauth": oauth, "source": "user"}) as manager:
+    config = {"oauth": oauth, "source": "user"}
+    with manager_for(one, config, allowed_addresses=[server]) as manager:
         back = what_comes_back(one, turned_away(manager).authorization_url)
         with pytest.raises(RefusedError):
             manager.complete_authorization(**{**back, "iss": None})
         assert one.count("token") == 0
+    both = [server, urlsplit(one.issuer).netloc]
+    with manager_for(one, config, allowed_addresses=both) as manager:
+        back = what_comes_back(one, turned_away(manager).authorization_url)
+        manager.complete_authorization(**{**back, "iss": None})
+        assert one.count("token") == 1
+
+
+def test_a_guard_for_all_holds_whom_an_operators_server_names_as_well(one: Authority) -> None:
+    server, issuer = (urlsplit(each).netloc for each in (one.url, one.issuer))
+    for allowed, reached in (([], False), ([server], True)):
+        with manager_for(one, guard="all", allowed_addresses=allowed) as manager:
+            with pytest.raises(RefusedError):
+                manager.call_tool(*ADD, user="ada")
+            assert bool(one.mcp.requests) is reached
+            assert one.server.requests == []
+    with manager_for(one, guard="all", allowed_addresses=[server, issuer]) as manager:
+        assert turned_away(manager).authorization_url
 
 
 def test_an_application_that_acts_for_itself_has_one_token_for_all(one: Authority) -> None:

@@ -7,12 +7,13 @@ import pytest
 import requests
 
 from mcpsync._runtime.deadline import Deadline
-from mcpsync.errors import ConnectError, RefusedError
+from mcpsync.errors import ConnectError, HTTPStatusError, RefusedError
 from mcpsync.http import Fetcher, pools
 from mcpsync.http.exchange import Exchange
 from mcpsync.http.sockets import open_socket
+from mcpsync.security.guard import AddressPolicy
 from support.processes import free_port
-from transports.door import LONG
+from transports.door import LONG, ask, door
 from transports.peer import RawServer, always, response
 from transports.proxy import Proxy
 
@@ -65,7 +66,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(address, server, monkeypat
 
 
 def test_of_several_addresses_only_those_in_reach_are_tried(server):
-    exchange = Exchange(Deadline(LONG), "loopback")
+    exchange = Exchange(Deadline(LONG), AddressPolicy("loopback"))
     resolve = resolver(server.port, ["10.0.0.1", "127.0.0.1"])
     with open_socket("as.example", server.port, exchange, resolve=resolve) as sock:
         assert sock.getpeername()[0] == "127.0.0.1"
@@ -239,3 +240,13 @@ def test_an_address_that_the_operator_has_written_is_good(host, certificate, unv
 def test_even_the_operator_is_asked_over_https_or_on_this_machine():
     with pytest.raises(RefusedError, match="only https"):
         get(Fetcher(trusted=["http://mcp.internal/"]), "http://mcp.internal/")
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_no_redirect_leads_from_https_to_http(certificate, unverified):
+    away = response(b"", "307 Moved", Location="http://93.184.216.34/mcp")
+    with RawServer(always(away), certificate.context()) as server:
+        endpoint = door(server.url, session=unverified)
+        with pytest.raises(HTTPStatusError, match="from https to http"):
+            ask(endpoint)
+        assert server.accepted == 1

@@ -6,6 +6,7 @@ import requests
 from mcpsync import ConfigurationError
 from mcpsync.http import HttpSettings
 from mcpsync.http.settings import origin_of
+from mcpsync.security.guard import ANYWHERE
 
 URL = "https://example.com/mcp"
 
@@ -24,7 +25,7 @@ def resolve(url=URL, *, headers=None, auth=None, **settings):
 
 def test_by_default_everything_is_verified_and_nothing_is_between():
     settings = HttpSettings.resolve(URL)
-    assert settings.key == (True, None, None, "anywhere")
+    assert settings.key == (True, None, None, ANYWHERE)
     assert settings.auth is None
 
 

@@ -1,10 +1,13 @@
 """What may be shown of a URL."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpsync.security.redaction import safe_url
+from mcpsync.config import parse_server
+from mcpsync.security.redaction import redact_config, safe_url
 
 
 @pytest.mark.parametrize(
@@ -75,3 +78,96 @@ text = st.text("abc-._~", min_size=1, max_size=50)
 def test_no_secret_of_any_url_is_shown(user, password, host, path, query):
     url = f"https://{user}:{password}@{host}/{path}?{query}"
     assert safe_url(url) == f"https://{host}/{path}"
+
+
+# -- configurations -------------------------------------------------------------------------------
+
+SECRETS = {
+    "headers": {"Authorization": "Bearer s3cret", "X-s3cret": "1"},
+    "url": "https://ada:s3cret@crm.example:8443/s/{{ROOM}}?key=s3cret#s3cret",
+    "custom_user_vars": {"ROOM": {"title": "Your room", "sensitive": True}},
+    "oauth": {
+        "client_id": "app",
+        "client_secret": "s3cret",
+        "issuer": "https://as.example",
+        "authorization_url": "https://as.example/authorize?tenant=s3cret",
+        "token_url": "https://as.example/token",
+        "headers": {"X-Key": "s3cret"},
+    },
+}
+HTTP = {"title": "CRM", "requires_oauth": True, "db_id": "7", "source": "yaml", **SECRETS}
+MACHINE = {
+    "grant": "workload_identity",
+    "client_id": "app",
+    "assertion": "s3cret",
+    "issuer": "https://as.example",
+}
+KEYED = {"client_id": "app", "private_key": "s3cret", "issuer": "https://as.example"}
+
+
+@pytest.mark.parametrize("may_edit", [False, True])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        HTTP,
+        {**HTTP, "oauth": MACHINE},
+        {**HTTP, "oauth": KEYED},
+        {"command": "s3cret", "args": ["--key", "s3cret"], "env": {"KEY": "s3cret"}},
+        {"url": "wss://crm.example/mcp?key=s3cret"},
+    ],
+)
+def test_no_secret_of_a_configuration_is_shown_to_anybody(fields, may_edit):
+    config = parse_server("crm", fields)
+    before = config.model_dump()
+    shown = redact_config(config, may_edit=may_edit)
+    assert "s3cret" not in json.dumps(shown)
+    assert not {"headers", "env", "command", "args", "cwd"} & set(shown)
+    assert config.model_dump() == before
+
+
+def test_no_secret_of_a_configuration_is_in_its_repr():
+    for fields in (HTTP, {**HTTP, "oauth": MACHINE}, {**HTTP, "oauth": KEYED}):
+        config = parse_server("crm", fields)
+        assert "s3cret" not in repr(config) + str(config) + repr(config.oauth) + config.target
+
+
+def test_who_may_edit_sees_urls_without_secrets_and_others_none():
+    config = parse_server("crm", HTTP)
+    shown = redact_config(config, may_edit=True)
+    assert shown["url"] == "https://crm.example:8443/s/{{ROOM}}"
+    assert shown["oauth"]["authorization_url"] == "https://as.example/authorize"
+    others = redact_config(config)
+    assert "example" not in json.dumps(others)
+    assert others["oauth"]["client_id"] == shown["oauth"]["client_id"] == "app"
+    assert others["custom_user_vars"] == {
+        "ROOM": {"title": "Your room", "description": "", "sensitive": True}
+    }
+    assert (others["title"], others["source"], others["db_id"]) == ("CRM", "yaml", "7")
+
+
+def test_what_is_not_known_is_left_out():
+    shown = redact_config(
+        {
+            "type": "http",
+            "url": 7,
+            "api_key": {"key": "s3cret", "source": "admin", "more": "s3cret"},
+            "obo": {"scopes": "api://crm/.default", "secret": "s3cret"},
+            "oauth": "s3cret",
+            "proxy": "http://ada:s3cret@proxy",
+            "custom_user_vars": {"A": {"title": "a", "value": "s3cret"}, "B": "s3cret"},
+            "more": "s3cret",
+        },
+        may_edit=True,
+    )
+    assert shown == {
+        "type": "http",
+        "api_key": {"source": "admin"},
+        "obo": {"scopes": "api://crm/.default"},
+        "custom_user_vars": {"A": {"title": "a"}},
+    }
+
+
+def test_what_is_shown_is_a_copy():
+    config = {"tools": [{"name": "add"}]}
+    redact_config(config)["tools"][0]["name"] = "other"
+    assert config == {"tools": [{"name": "add"}]}

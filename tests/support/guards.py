@@ -133,6 +133,7 @@ def signs_in(module: ModuleType) -> bool:
     """
     helpers = {
         "support.authority",
+        "support.entra",
         "support.machines",
         "support.people",
         "support.protected",
