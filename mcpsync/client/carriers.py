@@ -175,5 +175,7 @@ def settings_for(
     session: Session | None = None,
 ) -> HttpSettings:
     """Work out the settings of *config*'s requests; it takes a look at the whole environment."""
-    merged = {**config.headers, **(headers or {})}
-    return HttpSettings.resolve(config.url, headers=merged, auth=auth, session=session)
+    merged = {**config.all_headers, **(headers or {})}
+    return HttpSettings.resolve(
+        config.url, headers=merged, auth=auth, session=session, proxy=config.proxy
+    )

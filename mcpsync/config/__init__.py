@@ -1,5 +1,6 @@
 """What a server *is*: the models users write, and how they are loaded."""
 
+from .fields import ApiKeyConfig, CustomUserVar, OboConfig
 from .fingerprint import fingerprint
 from .loading import load_servers, load_yaml, read_servers
 from .names import (
@@ -11,6 +12,7 @@ from .names import (
     tool_key,
     tool_of_key,
 )
+from .parsing import parse_server
 from .placeholders import resolve, resolve_headers
 from .predicates import (
     Scope,
@@ -26,17 +28,15 @@ from .predicates import (
     scope_of_server,
 )
 from .servers import (
-    CustomUserVar,
     HttpServerConfig,
-    OboConfig,
     ServerConfig,
     StdioServerConfig,
     WebSocketServerConfig,
-    parse_server,
 )
 from .user import User, as_user
 
 __all__ = [
+    "ApiKeyConfig",
     "CustomUserVar",
     "HttpServerConfig",
     "OboConfig",

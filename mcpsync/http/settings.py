@@ -80,6 +80,7 @@ class HttpSettings:
         headers: Mapping[str, str] | None = None,
         auth: Auth = None,
         session: Session | None = None,
+        proxy: str | None = None,
     ) -> HttpSettings:
         """Work the settings for *url* out, as ``requests`` would, environment and netrc included.
 
@@ -90,6 +91,7 @@ class HttpSettings:
                 :mod:`mcpsync.auth`.
             session: Where proxies, ``verify``, ``cert``, headers and auth come from; it is read
                 now and not kept. An explicit ``verify`` of it wins over ``REQUESTS_CA_BUNDLE``.
+            proxy: What the requests go through, whatever session and environment say.
 
         Raises:
             ConfigurationError: A header or the auth is not usable.
@@ -115,7 +117,7 @@ class HttpSettings:
                 key=AdapterKey(
                     verify=True if verify is None else verify,
                     cert=merged["cert"],
-                    proxy=proxy_for(url, merged["proxies"]),
+                    proxy=proxy_for(url, {"all": proxy} if proxy else merged["proxies"]),
                 ),
             )
         finally:

@@ -28,7 +28,6 @@ ENVIRONMENT = {
         ("${TOKEN}${TOKEN}", "s3crets3cret"),
         ("${_1}", "one"),
         ("${PADDED}", "padded"),
-        ("${NESTED}", "${TOKEN}"),
         ("${BACKSLASH}", r"a\1\g<0>"),
         ("$TOKEN", "$TOKEN"),
         ("{TOKEN}", "{TOKEN}"),

@@ -23,6 +23,8 @@ URL = "https://crm.example.com/mcp"
 COMMON = {
     "title": None,
     "description": None,
+    "icon_path": None,
+    "chat_menu": None,
     "timeout": None,
     "connect_timeout": 30.0,
     "startup": True,
@@ -30,9 +32,12 @@ COMMON = {
     "server_instructions": False,
     "requires_oauth": None,
     "oauth": None,
+    "oauth_headers": {},
     "custom_user_vars": {},
     "source": None,
     "db_id": None,
+    "author": None,
+    "consume_only": False,
     "updated_at": None,
     "inspection_failed": False,
 }
@@ -47,7 +52,9 @@ def test_a_url_is_a_server_to_call():
         "type": "streamable-http",
         "url": URL,
         "headers": {},
+        "api_key": None,
         "obo": None,
+        "proxy": None,
         **COMMON,
     }
 
@@ -61,6 +68,7 @@ def test_a_command_is_a_server_to_start():
         "args": (),
         "env": None,
         "cwd": None,
+        "stderr": "pipe",
         "obo": None,
         **COMMON,
     }
@@ -178,7 +186,7 @@ MISTAKES = [
     ({"url": "http://[::1"}, "url", "it is not a URL"),
     ({"url": "http://example.com:port/"}, "url", "is not a URL"),
     ({"url": "http://example.com:99999/"}, "url", "is not a URL"),
-    ({"url": URL, "type": "smtp"}, "type", "'streamable-http', 'http' or 'sse'"),
+    ({"url": URL, "type": "smtp"}, "type", "none of stdio, streamable-http, http, sse, websocket"),
     ({"url": URL, "type": "stdio"}, "command", "Field required"),
     ({"url": URL, "headers": ["X"]}, "headers", "valid"),
     ({"url": URL, "headers": {"X": 1}}, "headers.X", "valid string"),
