@@ -33,7 +33,9 @@ from .servers import (
     StdioServerConfig,
     WebSocketServerConfig,
 )
+from .settings import read_settings
 from .user import User, as_user
+from .user_input import parse_user_server, user_fields
 
 __all__ = [
     "ApiKeyConfig",
@@ -58,7 +60,9 @@ __all__ = [
     "normalize_server_name",
     "oauth_tool_name",
     "parse_server",
+    "parse_user_server",
     "read_servers",
+    "read_settings",
     "requires_ephemeral_user_connection",
     "requires_oauth_machinery",
     "requires_user_scoped_connection",
@@ -70,4 +74,5 @@ __all__ = [
     "split_tool_key",
     "tool_key",
     "tool_of_key",
+    "user_fields",
 ]

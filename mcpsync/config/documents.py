@@ -30,7 +30,7 @@ class Document:
         path: The file, as it was named.
         servers: What it says of each, by name.
         is_foreign: Whether it has them under ``mcpServers``, as other programs write it.
-        settings: What stands under ``mcpSettings``, if anything does.
+        settings: What stands under ``mcpSettings``, if anything does; of all servers.
         lines: The line in which each field begins, by where it is: a server's name, the field's
             name as we spell it, and so on.
     """

@@ -89,7 +89,7 @@ class _ServerConfigBase(BaseModel):
     oauth: Annotated[OAuthConfig | None, OF_USERS] = Field(default=None, repr=False)
     oauth_headers: ConstantHeaders = Field(default_factory=FrozenDict, repr=False)
     custom_user_vars: Annotated[Mapping[Name, CustomUserVar], AfterValidator(frozen), OF_USERS] = (
-        FrozenDict()
+        Field(default_factory=FrozenDict)
     )
     source: Literal["yaml", "config", "user"] | None = None
     db_id: str | None = None
