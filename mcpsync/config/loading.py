@@ -9,11 +9,10 @@ from typing import Any
 from ..errors import ConfigurationError
 from .dialects import from_foreign
 from .documents import Document, read_document
+from .fields import LONGEST_NAME
 from .parsing import parse_server
 from .placeholders import NEVER, expand
 from .servers import ServerConfig
-
-LONGEST_NAME = 200
 
 
 def load_servers(

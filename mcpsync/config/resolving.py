@@ -122,9 +122,9 @@ class _Values:
     server_name: str | None
     now: float | None
 
-    def error(self, text: str) -> PlaceholderError:
+    def error(self, text: str, field: str | None = None) -> PlaceholderError:
         """Make an error that names the server."""
-        return PlaceholderError(text, server_name=self.server_name)
+        return PlaceholderError(text, server_name=self.server_name, field=field)
 
     def check_body(self) -> None:
         """Raise an error if the request's body lacks anything; it names all that is missing."""
@@ -140,7 +140,7 @@ class _Values:
 
         def put(match: re.Match[str], value: str) -> str:
             if "\0" in value:
-                raise self.error(f"{where} cannot hold the value of {{{{{match[1]}}}}}.")
+                raise self.error(f"{where} cannot hold the value of {{{{{match[1]}}}}}.", where)
             return value
 
         return self._fill(where, template, put)
@@ -156,7 +156,8 @@ class _Values:
             if beyond or _CONTROL.search(value):
                 raise self.error(
                     f"{where} cannot hold the value of {{{{{match[1]}}}}}: there are characters "
-                    "in it that a header must not have."
+                    "in it that a header must not have.",
+                    where,
                 )
             return value
 
@@ -225,7 +226,7 @@ class _Values:
         elif kind == "user" and self.user is not None:
             found = user_field(self.user, field)
         if found is None:
-            raise self.error(f"{where} needs {missing}.")
+            raise self.error(f"{where} needs {missing}.", where)
         return found
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, field_validator, model_va
 
 from .fields import (
     API_KEY_VAR,
+    LONGEST_NAME,
     STRICT,
     ApiKeyConfig,
     Argument,
@@ -28,7 +29,8 @@ from .fields import (
 )
 from .frozen import FrozenDict, frozen
 from .oauth import OAuthConfig, for_whom_else
-from .predicates import Facts, is_user_sourced, why_not_app_level
+from .predicates import Facts, is_user_sourced, texts_of, why_not_app_level
+from .templates import PLACEHOLDER
 from .urls import HTTP_SCHEMES, WEBSOCKET_SCHEMES, check_template, shown_target
 
 
@@ -110,6 +112,9 @@ class _ServerConfigBase(BaseModel):
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:
         config = cast("ServerConfig", self)
+        for at, text in texts_of(config):
+            if any(len(found) > LONGEST_NAME for found in PLACEHOLDER.findall(text)):
+                raise ValueError(f"{at!r} has a placeholder of more than {LONGEST_NAME} characters")
         why = why_not_app_level(config) if self.scope == "app" else None
         if why:
             raise ValueError(f"'scope' is 'app', but {why}")

@@ -125,9 +125,7 @@ def test_an_mcp_json_is_loaded_as_it_is(desktop: dict[str, Any]) -> None:
         ({"url": URL, "disabled": "yes"}, "disabled", "neither true nor false"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
-    written: dict[str, Any], field: str, problem: str
-) -> None:
+def test_what_cannot_be_meant_is_refused(written: dict[str, Any], field: str, problem: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         from_foreign({"crm": written})
     assert (caught.value.server_name, caught.value.field) == ("crm", field)

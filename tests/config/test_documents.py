@@ -100,7 +100,9 @@ def test_json_has_lines_too_and_may_be_indented_with_tabs(write: Write) -> None:
 
 
 def test_json_is_read_as_json(write: Write) -> None:
-    said = json.dumps({"servers": {"crm": {"url": URL, "description": "\U0001f600", "timeout": 1e3}}})
+    said = json.dumps(
+        {"servers": {"crm": {"url": URL, "description": "\U0001f600", "timeout": 1e3}}}
+    )
     assert "\\ud83d\\ude00" in said  # which YAML would take for two characters
     loaded = load_yaml(write(said.replace("/", "\\/")))["crm"]
     assert (loaded.description, loaded.timeout) == ("\U0001f600", 1000)
@@ -131,8 +133,7 @@ def test_what_is_said_twice_is_refused(write: Write, text: str, problem: str) ->
 
 def laughs(floors: int) -> str:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    for floor in range(1, floors):
-        lines.append(f"a{floor}: &a{floor} [{', '.join([f'*a{floor - 1}'] * 9)}]")
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, floors)]
     return "\n".join([*lines, f"servers: {{crm: {{command: x, args: *a{floors - 1}}}}}"])
 
 
