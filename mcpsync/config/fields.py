@@ -94,6 +94,24 @@ def _is_proxy(url: str) -> str:
     return url
 
 
+def _is_instructions(value: Any) -> Any:
+    if not isinstance(value, bool | str):
+        raise ValueError("it is true, false, or the text of instructions")
+    return value
+
+
+def _is_stderr(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not is_number and value not in ("pipe", "ignore", "inherit"):
+        raise ValueError("it is 'pipe', 'ignore' or 'inherit', or the number of an open file")
+    return value
+
+
+Instructions = Annotated[bool | str, BeforeValidator(_is_instructions, bool | str)]
+Stderr = Annotated[
+    int | Literal["pipe", "ignore", "inherit"],
+    BeforeValidator(_is_stderr, Annotated[int, Field(ge=0)] | Literal["pipe", "ignore", "inherit"]),
+]
 Seconds = Annotated[float, Field(gt=0)]
 Time = Annotated[float, BeforeValidator(_seconds_since_epoch), Field(allow_inf_nan=False)]
 Title = Annotated[str, AfterValidator(_is_title)]

@@ -19,10 +19,12 @@ from .fields import (
     ConstantHeaders,
     CustomUserVar,
     Headers,
+    Instructions,
     Name,
     OboConfig,
     Proxy,
     Seconds,
+    Stderr,
     Time,
     Title,
     Variables,
@@ -86,7 +88,7 @@ class _ServerConfigBase(BaseModel):
     connect_timeout: Seconds = 30.0
     startup: bool = True
     scope: Literal["app", "user"] | None = None
-    server_instructions: bool | str = False
+    server_instructions: Instructions = False
     requires_oauth: bool | None = None
     oauth: Annotated[OAuthConfig | None, OF_USERS] = Field(default=None, repr=False)
     oauth_headers: ConstantHeaders = Field(default_factory=FrozenDict, repr=False)
@@ -144,7 +146,7 @@ class StdioServerConfig(_ServerConfigBase):
     args: tuple[Argument, ...] = Field(default=(), repr=False)
     env: Variables | None = Field(default=None, repr=False)
     cwd: Constant | None = None
-    stderr: Annotated[int, Field(ge=0)] | Literal["pipe", "ignore", "inherit"] = "pipe"
+    stderr: Stderr = "pipe"
     obo: None = Field(default=None, repr=False)
 
     @field_validator("obo", mode="before")
