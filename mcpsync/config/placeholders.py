@@ -11,10 +11,10 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any
 
-from ..errors import PlaceholderError
+from ..errors import ConfigurationError, PlaceholderError
 from .resolving import resolve, resolve_headers
 
-__all__ = ["NEVER", "expand", "resolve", "resolve_headers"]
+__all__ = ["DEEPEST", "NEVER", "expand", "resolve", "resolve_headers"]
 
 NEVER = frozenset(
     {
@@ -30,13 +30,18 @@ NEVER = frozenset(
     }
 )
 """What an application keeps its own secrets in, which no server is told. [seed: 5.7]"""
+DEEPEST = 32
 _LONGEST = 200
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def expand(
-    value: Any, environment: Mapping[str, str], where: str, never: Container[str] = ()
+    value: Any,
+    environment: Mapping[str, str],
+    where: str,
+    never: Container[str] = (),
+    depth: int = 0,
 ) -> Any:
     """Return *value* with every ``${NAME}`` in its strings replaced, lists and dicts included.
 
@@ -48,23 +53,29 @@ def expand(
         environment: What the variables hold.
         where: For the errors: the name of the server, then the field.
         never: Variables that are not put in, whatever they hold.
+        depth: How deep it is in what was written.
 
     Raises:
+        ConfigurationError: It is nested too deeply, or in itself.
         PlaceholderError: A name is not set, or empty. Nothing literal is ever sent upstream.
     """
+    if depth > DEEPEST:
+        raise ConfigurationError(f"{where[:100]}… is nested too deeply.")
     if isinstance(value, str):
         return _PLACEHOLDER.sub(lambda match: _lookup(match[1], environment, where, never), value)
     if isinstance(value, Mapping):
         return {
-            key: expand(item, environment, f"{where}.{key}", never) for key, item in value.items()
+            key: expand(item, environment, f"{where}.{key}", never, depth + 1)
+            for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [expand(item, environment, where, never) for item in value]
+        return [expand(item, environment, where, never, depth + 1) for item in value]
     return value
 
 
 def _lookup(name: str, environment: Mapping[str, str], where: str, never: Container[str]) -> str:
     field = where.partition(".")[2] or None
+    name = name.removeprefix("env:")  # as some desktops have it
     if len(name) > _LONGEST or not _NAME.fullmatch(name):
         shown = name if len(name) <= _LONGEST else f"{name[:20]}…"
         raise PlaceholderError(

@@ -14,6 +14,7 @@ from ..errors import ConfigurationError
 from .fields import API_KEY_VAR
 from .oauth import OAuthConfig
 from .parsing import MODELS, as_we_spell, mistake, nearest, parse_server, transport_of
+from .placeholders import DEEPEST
 from .servers import HttpServerConfig, OfUsers, ServerConfig, WebSocketServerConfig
 from .templates import kind_of, placeholders_in
 
@@ -65,7 +66,7 @@ def parse_user_server(
     _check_fields(name, written, transport)
     said = written.get("custom_user_vars")
     declared = said if isinstance(said, Mapping) else {}
-    for at, text in _texts(written, ()):
+    for at, text in _texts(name, written, ()):
         _check_text(name, at, text, declared)
     return parse_server(name, {**written, "source": "user", "author": author})
 
@@ -91,17 +92,19 @@ def _not_theirs(
     return mistake(name, at, f"it is not permitted, for nobody knows it{nearest(at[-1], allowed)}")
 
 
-def _texts(value: Any, at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def _texts(name: str, value: Any, at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield every text that may be sent, and where it is."""
+    if len(at) > DEEPEST:
+        raise mistake(name, at[:1], "it is nested too deeply")
     if isinstance(value, str):
         yield at, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if at or key not in _FOR_PEOPLE:
-                yield from _texts(item, (*at, str(key)))
+                yield from _texts(name, item, (*at, str(key)))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _texts(item, (*at, str(index)))
+            yield from _texts(name, item, (*at, str(index)))
 
 
 def _check_text(name: str, at: tuple[str, ...], text: str, declared: Mapping[str, object]) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import pickle
 import traceback
 from datetime import UTC, datetime
 
@@ -325,6 +326,22 @@ def test_a_user_cannot_have_us_start_a_command(maker):
         parse_server("crm", {"command": "x", **maker})
 
 
+@pytest.mark.parametrize("maker", [{"source": "user"}, {"db_id": "7"}])
+def test_a_user_cannot_name_a_proxy(maker):
+    with pytest.raises(ConfigurationError, match="a user's own server cannot name a proxy"):
+        parse_server("crm", {"url": URL, "proxy": "http://p:1", **maker})
+
+
+@pytest.mark.parametrize("change", ["clear", "popitem"])
+def test_no_mapping_in_a_configuration_changes(change):
+    config = parse_server("crm", {"url": URL, "headers": {"X": "1"}, "oauth_headers": {"X": "1"}})
+    command = parse_server("files", {"command": "x", "env": {"X": "1"}})
+    for values in (config.headers, config.oauth_headers, config.custom_user_vars, command.env):
+        with pytest.raises(TypeError, match="do not change"):
+            getattr(values, change)()
+    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301 - our own
+
+
 @pytest.mark.parametrize("value", [None, "https://example.com", 7, ["npx"], object()])
 def test_what_is_no_mapping_is_no_configuration(value):
     with pytest.raises(ConfigurationError) as caught:
@@ -364,6 +381,7 @@ def test_a_mistake_shows_no_secret_not_even_in_its_causes(written, caplog):
     except MCPSyncError as error:
         logging.getLogger("test").exception("it failed")
         shown = "".join(traceback.format_exception(error))
+        shown += str(error.__context__)
     assert "ConfigurationError" in shown
     assert "s3cret" not in shown
     assert "s3cret" not in caplog.text

@@ -126,3 +126,10 @@ def test_a_field_is_for_users_only_if_it_says_so() -> None:
         "assertion_file",
         "redirect_uri",
     }
+
+
+def test_what_is_in_itself_is_refused() -> None:
+    sent: dict[str, Any] = {"url": URL}
+    sent["headers"] = sent
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        parse_user_server("mine", sent)
