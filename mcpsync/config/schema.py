@@ -112,7 +112,7 @@ def _spell(properties: Schema, spellings: Any) -> None:
 
 def _describe(schema: Schema, model: type[BaseModel]) -> None:
     """Say in *schema* what the docstrings of *model* say of it and of its fields."""
-    schema["description"] = inspect.getdoc(model).partition("\n\n")[0]  # type: ignore[union-attr]
+    schema["description"] = (inspect.getdoc(model) or "").partition("\n\n")[0]
     for base in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
         for name, text in _ARGUMENT.findall(inspect.getdoc(base) or ""):
             if name in schema["properties"]:
