@@ -3,7 +3,7 @@
 ::
 
     MCPSyncError            .server_name .user_id .tool_name .task_id .maybe_executed .retryable
-    ├── ConfigurationError (ValueError)         wrong before anything started
+    ├── ConfigurationError (ValueError)         wrong before it started  .field .file .line
     │   └── PlaceholderError                    a ${VARIABLE} or {{VARIABLE}} without a value
     ├── NotFound (LookupError)
     │   └── ServerNotFound                      no server of that name is configured
@@ -129,7 +129,15 @@ class MCPSyncError(Exception):
 
 
 class ConfigurationError(MCPSyncError, ValueError):
-    """Something is wrong with what the application gave us; nothing was started or sent."""
+    """Something is wrong with what the application gave us; nothing was started or sent.
+
+    ``field``, with dots, is what is wrong in a server's configuration; ``file`` and ``line`` (from
+    1) are where that stands. Each is None if it is not known.
+    """
+
+    field: str | None = None
+    file: str | None = None
+    line: int | None = None
 
 
 class PlaceholderError(ConfigurationError):

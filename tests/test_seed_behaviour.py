@@ -1,10 +1,10 @@
 """What the seed's own tests hold it to, line by line, and which test here holds it.
 
 The lines are those of the inventory of the seed's tests: 8.1 users and manager, 8.2 repository, 8.3
-storms and breaker, 8.4 the life of a connection, 8.5 what is reached, 8.8 On-Behalf-Of. A line that
-says several things is several here. Each is held by tests of ``tests/seed``; or waits for an issue,
-and then nothing claims to hold it; or does not apply, with the reason. A gap of the seed is held
-reversed, and the line says so.
+storms and breaker, 8.4 the life of a connection, 8.5 what is reached, 8.8 On-Behalf-Of, 8.9 schema
+and environment. A line that says several things is several here. Each is held by tests of
+``tests/seed``; or waits for an issue, and then nothing claims to hold it; or does not apply, with
+the reason. A gap of the seed is held reversed, and the line says so.
 
 ``users::what_it_says`` is ``tests/seed/test_users.py::test_what_it_says``.
 """
@@ -21,7 +21,7 @@ import pytest
 pytestmark = pytest.mark.once  # it reads the tests
 
 SEED = Path(__file__).parent / "seed"
-LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8, "8.5": 6, "8.8": 6}
+LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8, "8.5": 6, "8.8": 6, "8.9": 7}
 TABLE = """
 8.1.1 n concurrent callers: one factory call, the same object (3 to 1)
     users::three_concurrent_callers_are_one_factory_call_and_get_the_same_object
@@ -395,11 +395,65 @@ TABLE = """
 8.8.5 schema: empty scopes are refused
     obo::empty_scopes_are_refused
 8.8.5 schema: the one for users' input takes it
-    waits for issue 6: the schema for users
+    configuration::a_user_may_send_obo
 8.8.6 inspector: no temporary connection for OBO
     waits for issue 6: the inspector
 8.8.6 redaction keeps obo
     waits for issue 6: redaction
+
+8.9.1 names are normalised; keys split at the last delimiter; shadowed names; OAuth tool name
+    configuration::names_are_normalised
+    configuration::a_key_is_split_at_its_last_delimiter
+    configuration::names_that_come_to_the_same_are_shadowed
+    configuration::the_name_of_the_oauth_tool_is_not_wrapped_twice
+8.9.2 redaction
+    waits for issue 6: redaction
+8.9.3 which errors mean that the client is not known
+    waits for issue 6: what is left of the utilities
+8.9.4 predicates: each row of the table in section 6
+    configuration::each_predicate_is_true_when_the_seed_says_so
+    configuration::an_effective_configuration_has_to_parse_again
+8.9.4 predicates: what a user configured is excluded
+    configuration::no_placeholder_of_what_a_user_configured_counts
+8.9.4 predicates: GRAPH and OPENID are not ephemeral
+    configuration::only_fields_of_the_body_make_a_connection_ephemeral
+8.9.5 missing fields of the body: messageId, parentMessageId, conversationId; blank is missing
+    configuration::missing_fields_of_the_body_are_named_in_order
+8.9.6 process_mcp_env: what was given is not mutated
+    configuration::what_was_given_is_not_mutated
+8.9.6 process_mcp_env: order: environment, custom variables, user
+    configuration::the_environment_comes_first_and_then_what_is_the_users
+    configuration::what_a_user_typed_is_not_expanded
+8.9.6 process_mcp_env: restrictions of what comes from the database
+    configuration::of_what_a_user_configured_only_his_variables_are_resolved
+8.9.6 process_mcp_env: fields of the user; missing is empty: reversed, an error
+    configuration::a_placeholder_stands_for_a_field_of_the_user
+    configuration::what_has_no_value_is_an_error
+8.9.6 process_mcp_env: unknown placeholders stay: a gap, reversed: an error, nothing is sent
+    configuration::an_unknown_placeholder_is_an_error
+8.9.6 process_mcp_env: an unset variable stays literal: reversed, an error; some never expand
+    configuration::an_unset_variable_is_an_error
+    configuration::the_secrets_of_the_application_are_never_expanded
+8.9.6 process_mcp_env: headers beyond Latin-1 as base64
+    configuration::a_name_beyond_latin_1_is_sent_as_base64
+8.9.6 process_mcp_env: headers of an API key
+    configuration::an_api_key_is_a_header
+8.9.6 process_mcp_env: OpenID tokens, and their expiry
+    configuration::openid_placeholders_are_the_users_tokens
+    configuration::an_expired_token_has_the_user_sign_in_again
+8.9.7 schema: no environment in what a user sends
+    configuration::a_user_cannot_have_the_environment_told
+8.9.7 schema: an allowlist of protocols
+    configuration::a_url_has_a_protocol_of_its_transport
+8.9.7 schema: client_secret needs where it is sent (here: or the issuer)
+    configuration::a_client_secret_needs_where_it_is_sent
+8.9.7 schema: a proxy is http or https
+    configuration::a_proxy_is_http_or_https
+8.9.7 schema: a title has letters, numbers and spaces (here: of any language)
+    configuration::a_title_has_letters_numbers_and_spaces
+8.9.7 schema: the type is inferred, http is an alias (here: an http URL without a type is looked
+  at, SSE or not)
+    configuration::the_type_follows_from_what_is_there
 """
 
 

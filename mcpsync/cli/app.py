@@ -21,6 +21,7 @@ from .demo import demo
 from .exits import Exit, Interrupted
 from .options import Settings, TargetCommand, command_after_dashes, shared_options
 from .running import Terminated, ask, interruptible, logging_on_stderr
+from .schema import schema
 from .signing_in import login, logout, whoami
 from .target import find_target
 from .text import as_json
@@ -52,6 +53,7 @@ cli.add_command(login)
 cli.add_command(logout)
 cli.add_command(whoami)
 cli.add_command(demo)
+cli.add_command(schema)
 
 
 @cli.command(cls=TargetCommand, usages=TARGETS, about=WHERE)

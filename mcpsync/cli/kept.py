@@ -116,7 +116,7 @@ def why_nobody_signs_in(config: HttpServerConfig) -> str | None:
         return "has 'obo'"
     if config.oauth is not None and config.oauth.grant != "authorization_code":
         return f"says 'grant: {config.oauth.grant}', which needs no user"
-    return "has an Authorization header" if _has_authorization(config.headers) else None
+    return "has an Authorization header" if _has_authorization(config.all_headers) else None
 
 
 def oauth_of(config: HttpServerConfig, store: Store, redirect_uri: str, **options: Any) -> OAuth:
@@ -128,7 +128,8 @@ def oauth_of(config: HttpServerConfig, store: Store, redirect_uri: str, **option
         redirect_uri: Where the user comes back to.
         options: What goes before the configuration.
     """
-    said = {} if config.oauth is None else configured(config.oauth)
+    is_said = config.oauth is not None or config.oauth_headers
+    said = configured(config.said_of_oauth) if is_said else {}
     return OAuth(redirect_uri, store=store, **{**said, **options})
 
 
@@ -230,7 +231,7 @@ def credentials_for(target: Target, settings: Settings) -> Iterator[Credentials]
         yield Credentials()
         return
     if config.oauth is not None and config.oauth.grant != "authorization_code":
-        yield Credentials(machine_grant(config.oauth, SystemClock()))
+        yield Credentials(machine_grant(config.said_of_oauth, SystemClock()))
         return
     if why_nobody_signs_in(config) is not None:
         yield Credentials()

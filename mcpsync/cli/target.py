@@ -16,7 +16,7 @@ from ..config import (
     HttpServerConfig,
     ServerConfig,
     StdioServerConfig,
-    load_servers,
+    load_yaml,
     parse_server,
     read_servers,
 )
@@ -88,7 +88,7 @@ def _configured(name: str, path: str | None) -> Target:
         names = ", ".join(servers) or "none"
         hint = f"Did you mean {near[0]!r}?" if near else f"It has: {names}."
         raise ServerNotFound(f"{source} has no server of this name. {hint}", server_name=name)
-    return Target(load_servers({name: servers[name]})[name], name)
+    return Target(load_yaml(source, only=name)[name], name)
 
 
 def timeout_of(target: Target, settings: Settings) -> float:

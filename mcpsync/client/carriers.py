@@ -193,6 +193,8 @@ def settings_for(
         # Those of http:// or https:// in place of ws:// or wss://; it is sent no credentials.
         settings = HttpSettings.resolve("http" + config.url[2:], session=session)
     else:
-        merged = {**config.headers, **(headers or {})}
-        settings = HttpSettings.resolve(config.url, headers=merged, auth=auth, session=session)
+        merged = {**config.all_headers, **(headers or {})}
+        settings = HttpSettings.resolve(
+            config.url, headers=merged, auth=auth, session=session, proxy=config.proxy
+        )
     return guarded(settings, config.url, policy, abroad)

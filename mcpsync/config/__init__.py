@@ -1,5 +1,6 @@
 """What a server *is*: the models users write, and how they are loaded."""
 
+from .fields import ApiKeyConfig, CustomUserVar, OboConfig
 from .fingerprint import fingerprint
 from .loading import load_servers, load_yaml, read_servers
 from .names import (
@@ -11,6 +12,7 @@ from .names import (
     tool_key,
     tool_of_key,
 )
+from .parsing import parse_server
 from .placeholders import resolve, resolve_headers
 from .predicates import (
     Scope,
@@ -27,17 +29,17 @@ from .predicates import (
     scope_of_server,
 )
 from .servers import (
-    CustomUserVar,
     HttpServerConfig,
-    OboConfig,
     ServerConfig,
     StdioServerConfig,
     WebSocketServerConfig,
-    parse_server,
 )
+from .settings import read_settings
 from .user import User, as_user
+from .user_input import parse_user_server, user_fields
 
 __all__ = [
+    "ApiKeyConfig",
     "CustomUserVar",
     "HttpServerConfig",
     "OboConfig",
@@ -60,7 +62,9 @@ __all__ = [
     "normalize_server_name",
     "oauth_tool_name",
     "parse_server",
+    "parse_user_server",
     "read_servers",
+    "read_settings",
     "requires_ephemeral_user_connection",
     "requires_oauth_machinery",
     "requires_user_scoped_connection",
@@ -72,4 +76,5 @@ __all__ = [
     "split_tool_key",
     "tool_key",
     "tool_of_key",
+    "user_fields",
 ]

@@ -14,6 +14,8 @@ _DESCRIPTIVE = frozenset(
     {
         "title",
         "description",
+        "icon_path",
+        "chat_menu",
         "timeout",
         "connect_timeout",
         "startup",
@@ -22,6 +24,8 @@ _DESCRIPTIVE = frozenset(
         "custom_user_vars",
         "source",
         "db_id",
+        "author",
+        "consume_only",
         "updated_at",
         "inspection_failed",
     }

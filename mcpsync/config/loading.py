@@ -1,15 +1,18 @@
-"""Servers from a mapping or a YAML file."""
+"""Servers from a mapping or a file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
-from .placeholders import expand
-from .servers import ServerConfig, parse_server
+from .dialects import from_foreign
+from .documents import Document, read_document
+from .fields import LONGEST_NAME
+from .parsing import parse_server
+from .placeholders import NEVER, expand
+from .servers import ServerConfig
 
 
 def load_servers(
@@ -23,7 +26,8 @@ def load_servers(
 
     Args:
         servers: By name.
-        environment: Where ``${NAME}`` is looked up; the process's own by default.
+        environment: Where ``${NAME}`` is looked up; the process's own by default, but for the
+            names that keep the application's own secrets (``JWT_SECRET`` and the like).
 
     Raises:
         ConfigurationError: One of them is wrong; it is named.
@@ -33,67 +37,72 @@ def load_servers(
         raise ConfigurationError(
             f"the servers must be a mapping of names, not {type(servers).__name__}."
         )
-    environment = os.environ if environment is None else environment
-    loaded: dict[str, ServerConfig] = {}
-    for name, value in servers.items():
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"a server's name must be a non-empty string, not {name!r}.")
-        if isinstance(value, Mapping) and not _is_a_users(value):
-            value = expand(value, environment, name)
-        loaded[name] = parse_server(name, value)
-    return loaded
+    return {name: _load(name, value, environment) for name, value in servers.items()}
 
 
 def load_yaml(
-    path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    only: str | None = None,
 ) -> dict[str, ServerConfig]:
-    """Load servers from a YAML (or JSON) file, from ``servers:`` or, as desktops, ``mcpServers:``.
+    """Load servers from a YAML or JSON file: those below ``servers:``.
+
+    Or below ``mcpServers:``, as LibreChat and desktop applications have them; there, durations
+    are milliseconds.
+
+    Args:
+        path: The file.
+        environment: As :func:`load_servers`.
+        only: The one server to load; the others may be wrong, and need no variables.
 
     Raises:
-        ConfigurationError: The file cannot be read, is not YAML, or describes no servers.
+        ConfigurationError: The file cannot be read, is neither, or describes no servers; or one
+            of them is wrong: the sentence names file, line, server and field.
     """
-    return load_servers(read_servers(path), environment=environment)
+    document = read_document(path)
+    written = document.servers
+    if only is not None:
+        written = {only: written[only]} if only in written else {}
+    loaded: dict[str, ServerConfig] = {}
+    for name, value in written.items():
+        try:
+            each = from_foreign({name: value}) if document.is_foreign else {name: value}
+            loaded |= load_servers(each, environment=environment)
+        except ConfigurationError as error:
+            raise _located(document, error, name) from None
+    return loaded
 
 
 def read_servers(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """Return what a YAML file says of each server, as it was written.
+    """Return what a YAML or JSON file says of each server, as it was written.
 
     Raises:
-        ConfigurationError: The file cannot be read, is not YAML, or describes no servers.
+        ConfigurationError: The file cannot be read, is neither, or describes no servers.
     """
-    document = _read_yaml(Path(path))
-    if not isinstance(document, Mapping):
-        raise ConfigurationError(f"{path} must hold a mapping with 'servers:' in it.")
-    found = document.get("servers", document.get("mcpServers"))
-    if not isinstance(found, Mapping):
-        raise ConfigurationError(f"{path} has no 'servers:' mapping.")
-    return found
+    return read_document(path).servers
+
+
+def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> ServerConfig:
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"a server's name must be a non-empty string, not {name!r}.")
+    if len(name) > LONGEST_NAME:
+        raise ConfigurationError(
+            f"a server's name has at most {LONGEST_NAME} characters, and {name[:20]!r}… has more."
+        )
+    if not name.isprintable():
+        raise ConfigurationError(f"a server's name has no control characters, as {name!r} has.")
+    if isinstance(value, Mapping) and not _is_a_users(value):
+        never = NEVER if environment is None else frozenset()
+        value = expand(value, os.environ if environment is None else environment, name, never)
+    return parse_server(name, value)
+
+
+def _located(document: Document, error: ConfigurationError, name: object) -> ConfigurationError:
+    return document.located(error, name if isinstance(name, str) else "")
 
 
 def _is_a_users(written: Mapping[str, Any]) -> bool:
     """Whether *written* comes from a user, who must not read our environment with it."""
-    source = written.get("source")
-    return source == "user" or (source is None and written.get("db_id") is not None)
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise ConfigurationError(
-            "reading YAML needs PyYAML: pip install 'mcpsync[yaml]'."
-        ) from None
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        # Not chained: the text of a YAML error quotes the line, and that may hold a secret.
-        raise ConfigurationError(f"{path} is not YAML: {_where(error)}.") from None
-
-
-def _where(error: Exception) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None or problem is None:
-        return "it cannot be read as text" if isinstance(error, ValueError) else "it makes no sense"
-    return f"{problem}, in line {mark.line + 1}, column {mark.column + 1}"
+    source, db_id = written.get("source"), written.get("db_id", written.get("dbId"))
+    return source == "user" or (source is None and db_id is not None)

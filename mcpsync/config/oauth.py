@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
@@ -15,6 +15,10 @@ from pydantic import (
     Field,
     model_validator,
 )
+
+from .fields import ConstantHeaders
+from .frozen import FrozenDict
+from .templates import placeholders_in
 
 Grant = Literal[
     "authorization_code", "client_credentials", "workload_identity", "enterprise_managed"
@@ -47,6 +51,24 @@ def _method(value: Any) -> Any:
     return _METHODS.get(value, value) if isinstance(value, str) else value
 
 
+def _preferred(written: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return how we could say who we are, the best first."""
+    if written.get("private_key"):
+        return ("private_key_jwt",)
+    if written.get("client_secret"):
+        return ("client_secret_basic", "client_secret_post")
+    return ()
+
+
+_HOW = {"token_endpoint_auth_method", "token_exchange_method"}
+_Method: TypeAlias = Literal[
+    "none",
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+    "default_post",
+    "basic_auth_header",
+]
 Url = Annotated[str, AfterValidator(_is_https)]
 
 
@@ -83,6 +105,13 @@ class OAuthConfig(BaseModel):
         skip_code_challenge_check: Believe that the authorization server knows PKCE though it does
             not say so.
         headers: Sent with every request to authorization servers.
+        grant_types_supported: What the authorization server is said to know, for which see its
+            own metadata. Of this and the following, it is looked at that what we need is there.
+        response_types_supported: The same.
+        token_endpoint_auth_methods_supported: The same; how to say who we are follows from it,
+            where *token_endpoint_auth_method* does not say.
+        code_challenge_methods_supported: The same.
+        revocation_endpoint_auth_methods_supported: The same; nothing follows from it.
     """
 
     model_config = ConfigDict(
@@ -107,11 +136,14 @@ class OAuthConfig(BaseModel):
         validation_alias=AliasChoices("revocation_url", "revocation_endpoint"),
         repr=False,
     )
-    scope: Annotated[tuple[str, ...] | None, BeforeValidator(_scopes)] = None
+    scope: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_scopes, json_schema_input_type=str | tuple[str, ...] | None),
+    ] = None
     redirect_uri: Url | None = None
     token_endpoint_auth_method: Annotated[
         Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"] | None,
-        BeforeValidator(_method),
+        BeforeValidator(_method, json_schema_input_type=_Method),
     ] = Field(
         default=None,
         validation_alias=AliasChoices("token_endpoint_auth_method", "token_exchange_method"),
@@ -119,7 +151,45 @@ class OAuthConfig(BaseModel):
     dpop: bool | None = None
     send_resource_parameter: bool = True
     skip_code_challenge_check: bool = False
-    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    headers: ConstantHeaders = Field(default_factory=FrozenDict, repr=False)
+    grant_types_supported: tuple[str, ...] | None = None
+    response_types_supported: tuple[str, ...] | None = None
+    token_endpoint_auth_methods_supported: tuple[str, ...] | None = None
+    code_challenge_methods_supported: tuple[str, ...] | None = None
+    revocation_endpoint_auth_methods_supported: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _is_constant(self) -> Self:
+        for name, value in self:
+            if isinstance(value, str) and any(True for _ in placeholders_in(value, ())):
+                raise ValueError(f"placeholders are not replaced in {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_served(self) -> Self:
+        grants = {
+            "grant_types_supported": "authorization_code",
+            "response_types_supported": "code",
+            "code_challenge_methods_supported": "S256",
+        }
+        for name, needed in grants.items():
+            found = getattr(self, name)
+            if found is not None and self.grant == "authorization_code" and needed not in found:
+                raise ValueError(f"users sign in by {needed!r}, and {name!r} does not have it")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chooses_how(cls, written: Any) -> Any:
+        """Say how to say who we are, if only the server's methods are said. [seed]"""
+        if not isinstance(written, Mapping) or _HOW & written.keys():
+            return written
+        known = written.get("token_endpoint_auth_methods_supported")
+        if not isinstance(known, list | tuple):
+            return written
+        wanted = _preferred(written)
+        chosen = next((method for method in wanted if method in known), None)
+        return written if chosen is None else {**written, "token_endpoint_auth_method": chosen}
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .templates import body_field, field_of, in_seed_order, kind_of, placeholders_in
 
 if TYPE_CHECKING:
-    from .servers import ServerConfig
+    from .servers import HttpServerConfig, ServerConfig, WebSocketServerConfig
 
 Scope = Literal["app", "user", "request"]
 
@@ -204,7 +204,11 @@ def texts_of(config: ServerConfig) -> Iterator[tuple[str, str]]:
         yield from ((f"env.{name}", text) for name, text in (config.env or {}).items())
     else:
         yield "url", config.url
-        yield from ((f"headers.{name}", text) for name, text in config.headers.items())
+        yield from ((f"headers.{name}", text) for name, text in _headers_of(config).items())
+
+
+def _headers_of(config: HttpServerConfig | WebSocketServerConfig) -> Mapping[str, str]:
+    return config.all_headers if config.type != "websocket" else config.headers
 
 
 def _reason(config: ServerConfig, trusted: Sequence[tuple[str, str, str, str]]) -> str | None:

@@ -10,27 +10,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ..errors import PlaceholderError
+from .frozen import frozen
+from .of_users import is_expired, openid_field, user_field
 from .predicates import facts_of, keep_facts, missing_body_fields
-from .servers import (
-    HTTP_SCHEMES,
-    WEBSOCKET_SCHEMES,
-    HttpServerConfig,
-    ServerConfig,
-    WebSocketServerConfig,
-    check_url,
-)
+from .servers import HttpServerConfig, ServerConfig, WebSocketServerConfig
 from .templates import PLACEHOLDER, field_of, folded, is_placeholder, kind_of, text_of
+from .urls import HTTP_SCHEMES, WEBSOCKET_SCHEMES, check_url
 from .user import User
 
-_USER_FIELDS = {
-    "ID": "id",
-    "NAME": "name",
-    "USERNAME": "username",
-    "EMAIL": "email",
-    "PROVIDER": "provider",
-    "ROLE": "role",
-    "OPENIDID": "openid_id",
-}
 _SPELT_AS_PEOPLE_DO = {"NAME", "USERNAME", "EMAIL"}
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -45,12 +32,14 @@ def resolve(
     custom_user_vars: Mapping[str, str] | None,
     body: Mapping[str, Any] | None,
     server_name: str | None = None,
+    now: float | None = None,
 ) -> ServerConfig:
     """Return *config* with every ``{{NAME}}`` in arguments, variables, headers and URL replaced.
 
-    Custom variables come first, then, unless a user made the configuration, ``USER_…`` and
-    ``BODY_…``, with or without ``LIBRECHAT_`` before them. What was put in is not looked at
-    again. In a URL it is quoted, unless the URL begins with it. May be called from any thread.
+    Custom variables come first, then, unless a user made the configuration, ``USER_…``,
+    ``OPENID_…`` and ``BODY_…``, with or without ``LIBRECHAT_`` before them. What was put in is
+    not looked at again. In a URL it is quoted, unless the URL begins with it. May be called from
+    any thread.
 
     Args:
         config: Never changed; returned itself if there is nothing to replace.
@@ -58,6 +47,8 @@ def resolve(
         custom_user_vars: The values the user filled in.
         body: The fields of the request that asks.
         server_name: For the errors.
+        now: Seconds since the epoch, to see whether a user's OpenID tokens have expired; it is not
+            looked at by default.
 
     Raises:
         PlaceholderError: One has no value or a blank one, is unknown, or its value cannot stand
@@ -66,7 +57,7 @@ def resolve(
     """
     if not facts_of(config).templated:
         return config
-    values = _Values(config, user, custom_user_vars or {}, body, server_name)
+    values = _Values(config, user, custom_user_vars or {}, body, server_name, now)
     values.check_body()
     return _copy(config, _resolved_fields(config, values))
 
@@ -78,6 +69,7 @@ def resolve_headers(
     custom_user_vars: Mapping[str, str] | None,
     body: Mapping[str, Any] | None,
     server_name: str | None = None,
+    now: float | None = None,
 ) -> dict[str, str] | None:
     """Return those headers of *config* that have placeholders, resolved as by :func:`resolve`.
 
@@ -92,20 +84,22 @@ def resolve_headers(
     names = facts_of(config).templated_headers
     if not names or not isinstance(config, HttpServerConfig):
         return None
-    values = _Values(config, user, custom_user_vars or {}, body, server_name)
+    values = _Values(config, user, custom_user_vars or {}, body, server_name, now)
     values.check_body()
-    return {name: values.header(f"headers.{name}", config.headers[name]) for name in names}
+    said = config.all_headers
+    return {name: values.header(f"headers.{name}", said[name]) for name in names}
 
 
 def _resolved_fields(config: ServerConfig, values: _Values) -> dict[str, Any]:
     if isinstance(config, HttpServerConfig):
-        resolved = {at: values.header(f"headers.{at}", text) for at, text in config.headers.items()}
-        return {"headers": resolved, "url": values.url(config.url)}
+        said = config.all_headers
+        resolved = {at: values.header(f"headers.{at}", text) for at, text in said.items()}
+        return {"headers": frozen(resolved), "api_key": None, "url": values.url(config.url)}
     if isinstance(config, WebSocketServerConfig):
         return {"url": values.url(config.url)}
     args = tuple(values.plain(f"args.{at}", text) for at, text in enumerate(config.args))
     env = {at: values.plain(f"env.{at}", text) for at, text in (config.env or {}).items()}
-    return {"args": args, "env": config.env and env}
+    return {"args": args, "env": config.env and frozen(env)}
 
 
 def _copy(config: ServerConfig, fields: Mapping[str, Any]) -> ServerConfig:
@@ -126,10 +120,11 @@ class _Values:
     custom: Mapping[str, str]
     body: Mapping[str, Any] | None
     server_name: str | None
+    now: float | None
 
-    def error(self, text: str) -> PlaceholderError:
+    def error(self, text: str, field: str | None = None) -> PlaceholderError:
         """Make an error that names the server."""
-        return PlaceholderError(text, server_name=self.server_name)
+        return PlaceholderError(text, server_name=self.server_name, field=field)
 
     def check_body(self) -> None:
         """Raise an error if the request's body lacks anything; it names all that is missing."""
@@ -145,7 +140,7 @@ class _Values:
 
         def put(match: re.Match[str], value: str) -> str:
             if "\0" in value:
-                raise self.error(f"{where} cannot hold the value of {{{{{match[1]}}}}}.")
+                raise self.error(f"{where} cannot hold the value of {{{{{match[1]}}}}}.", where)
             return value
 
         return self._fill(where, template, put)
@@ -161,7 +156,8 @@ class _Values:
             if beyond or _CONTROL.search(value):
                 raise self.error(
                     f"{where} cannot hold the value of {{{{{match[1]}}}}}: there are characters "
-                    "in it that a header must not have."
+                    "in it that a header must not have.",
+                    where,
                 )
             return value
 
@@ -220,19 +216,18 @@ class _Values:
             missing = f"{{{{{name}}}}}, which is not resolved in what a user configured"
         elif kind == "body":
             found = field_of(self.body, field)
-        elif kind == "user" and self.user is None:
+        elif kind in ("user", "openid") and self.user is None:
             missing = f"a user for {{{{{name}}}}}, and there is none"
+        elif kind == "openid" and self.user is not None:
+            if is_expired(self.user, field, self.now):
+                missing = f"{{{{{name}}}}}, which has expired: the user has to sign in again"
+            else:
+                found = openid_field(self.user, field)
         elif kind == "user" and self.user is not None:
-            found = _user_field(self.user, field)
+            found = user_field(self.user, field)
         if found is None:
-            raise self.error(f"{where} needs {missing}.")
+            raise self.error(f"{where} needs {missing}.", where)
         return found
-
-
-def _user_field(user: User, field: str) -> str | None:
-    attribute = _USER_FIELDS.get(folded(field))
-    found = None if attribute is None else text_of(getattr(user, attribute))
-    return found or (None if attribute == "id" else field_of(user.attributes, field))
 
 
 def _place(template: str, start: int) -> str:

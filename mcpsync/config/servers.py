@@ -4,89 +4,73 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
+
+from .fields import (
+    API_KEY_VAR,
+    LONGEST_NAME,
+    STRICT,
+    ApiKeyConfig,
+    Argument,
+    Constant,
+    ConstantHeaders,
+    CustomUserVar,
+    Headers,
+    Instructions,
+    Name,
+    OboConfig,
+    Proxy,
+    Seconds,
+    Stderr,
+    Time,
+    Title,
+    Variables,
 )
-
-from ..errors import ConfigurationError
+from .frozen import FrozenDict, frozen
 from .oauth import OAuthConfig, for_whom_else
-from .predicates import Facts, is_user_sourced, why_not_app_level
-from .templates import NAME, PLACEHOLDER, placeholders_in
+from .predicates import Facts, is_user_sourced, texts_of, why_not_app_level
+from .templates import PLACEHOLDER
+from .urls import HTTP_SCHEMES, WEBSOCKET_SCHEMES, check_template, shown_target
 
-# What was written may hold secrets, and errors are logged.
-_STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-HTTP_SCHEMES = ("http", "https")
-WEBSOCKET_SCHEMES = ("ws", "wss")
+
+class OfUsers:
+    """Marks a field that a user may send; a field without it is the operator's. [seed: 6]"""
+
+
+OF_USERS = OfUsers()
+_UNSAID = OAuthConfig()
 _PLAIN = re.compile(r"[\w@./:+][\w@./:+-]*")
 
 
-def _seconds_since_epoch(value: Any) -> Any:
-    if not isinstance(value, datetime):
-        return value
-    if value.tzinfo is None:
-        raise ValueError("a time without a time zone is not one moment")
-    return value.timestamp()
-
-
-def _is_name(name: str) -> str:
-    if not re.fullmatch(NAME, name):
-        raise ValueError("its name must be letters, digits, '_', '.' and '-'")
-    return name
-
-
-def _is_constant(text: str) -> str:
-    if any(True for _ in placeholders_in(text, ())):
-        raise ValueError("placeholders are not replaced here")
-    return text
-
-
-Seconds = Annotated[float, Field(gt=0)]
-Time = Annotated[float, BeforeValidator(_seconds_since_epoch), Field(allow_inf_nan=False)]
-Name = Annotated[str, AfterValidator(_is_name)]
-Constant = Annotated[str, AfterValidator(_is_constant)]
-
-
-class CustomUserVar(BaseModel):
-    """A variable that each user fills in, such as a key of their own.
-
-    Args:
-        title: For people.
-        description: For people.
-        sensitive: Whether its values are secrets.
-    """
-
-    model_config = _STRICT
-
-    title: str = ""
-    description: str = ""
-    sensitive: bool = True
-
-
-class OboConfig(BaseModel):
-    """How a user's token is exchanged for one that the server takes (on behalf of).
-
-    Args:
-        scopes: What to ask for, separated by blanks.
-    """
-
-    model_config = _STRICT
-
-    scopes: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-
 class _ServerConfigBase(BaseModel):
+    """What every server has.
+
+    Args:
+        title: For people: letters, numbers and spaces.
+        description: For people.
+        icon_path: Where a picture for people is.
+        chat_menu: Whether an application shows the server where its users choose one.
+        timeout: Seconds a call may take unless it says otherwise; the manager's own by default.
+        connect_timeout: Seconds that making a connection may take, however long the caller would
+            wait.
+        startup: False: the application never shares a connection between users.
+        scope: Whose connections are: the application's or each user's; by default whoever calls.
+        server_instructions: Whether to hand on the server's own instructions; or a text instead.
+        requires_oauth: Whether users must sign in; found out by default.
+        oauth: How to sign in, as far as that is not found out.
+        oauth_headers: Sent with every request to authorization servers, as ``oauth.headers`` are.
+        custom_user_vars: What each user fills in, by the name of its placeholder.
+        source: Where the configuration comes from. What comes from a user is not trusted.
+        db_id: Which entry of the application's database it is; without ``source``, that of a user.
+        author: Which user made it.
+        consume_only: Whether who is shown it may use it, but not look into it.
+        updated_at: Seconds since the epoch, or a datetime. Older connections are made anew.
+        inspection_failed: The server could not be looked at; the application leaves it alone.
+    """
+
     # Slots are neither compared, copied nor pickled: what is kept in them follows from the fields.
     __slots__ = ("_facts", "_fingerprint", "_target")
     if TYPE_CHECKING:
@@ -94,37 +78,45 @@ class _ServerConfigBase(BaseModel):
         _fingerprint: ClassVar[str]
         _target: ClassVar[str]
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    title: str | None = None
-    description: str | None = None
+    title: Annotated[Title | None, OF_USERS] = None
+    description: Annotated[str | None, OF_USERS] = None
+    icon_path: Annotated[str | None, OF_USERS] = None
+    chat_menu: bool | None = None
     timeout: Seconds | None = None
-    """Seconds a call may take unless it says otherwise; None for the manager's own default."""
     connect_timeout: Seconds = 30.0
-    """Seconds that making a connection may take, however long the caller would wait."""
     startup: bool = True
-    """False: the application never shares a connection between users."""
     scope: Literal["app", "user"] | None = None
-    """Whose connections are: the application's or each user's; None for whoever calls."""
-    server_instructions: bool | str = False
-    """Whether to hand on the server's own instructions; or a text instead of them."""
+    server_instructions: Instructions = False
     requires_oauth: bool | None = None
-    """Whether users must sign in; None if that is to be found out."""
-    oauth: OAuthConfig | None = Field(default=None, repr=False)
-    """How to sign in, as far as that is not found out."""
-    custom_user_vars: Mapping[Name, CustomUserVar] = Field(default_factory=dict)
-    """What each user fills in, by the name of its placeholder."""
+    oauth: Annotated[OAuthConfig | None, OF_USERS] = Field(default=None, repr=False)
+    oauth_headers: ConstantHeaders = Field(default_factory=FrozenDict, repr=False)
+    custom_user_vars: Annotated[Mapping[Name, CustomUserVar], AfterValidator(frozen), OF_USERS] = (
+        Field(default_factory=FrozenDict)
+    )
     source: Literal["yaml", "config", "user"] | None = None
-    """Where the configuration comes from. What comes from a user is not trusted."""
     db_id: str | None = None
-    """Which entry of the application's database it is; without ``source``, that of a user."""
+    author: str | None = None
+    consume_only: bool = False
     updated_at: Time | None = None
-    """Seconds since the epoch, or a datetime. Older connections are made anew."""
     inspection_failed: bool = False
+
+    @property
+    def said_of_oauth(self) -> OAuthConfig:
+        """What is known of signing in, if only that these headers go along."""
+        said = self.oauth or _UNSAID
+        if not self.oauth_headers:
+            return said
+        both = frozen({**self.oauth_headers, **said.headers})
+        return said.model_copy(update={"headers": both})
 
     @model_validator(mode="after")
     def _is_of_one_mind(self) -> Self:
         config = cast("ServerConfig", self)
+        for at, text in texts_of(config):
+            if any(len(found) > LONGEST_NAME for found in PLACEHOLDER.findall(text)):
+                raise ValueError(f"{at!r} has a placeholder of more than {LONGEST_NAME} characters")
         why = why_not_app_level(config) if self.scope == "app" else None
         if why:
             raise ValueError(f"'scope' is 'app', but {why}")
@@ -145,13 +137,16 @@ class StdioServerConfig(_ServerConfigBase):
         args: Its arguments.
         env: Variables for it, on top of the few that are safe to inherit.
         cwd: The directory to start it in.
+        stderr: Where its standard error goes: ``"pipe"`` to the log, and the last of it into
+            errors; ``"inherit"`` where ours goes; ``"ignore"`` nowhere; or an open file's number.
     """
 
     type: Literal["stdio"] = "stdio"
     command: Constant = Field(min_length=1)
-    args: tuple[str, ...] = Field(default=(), repr=False)
-    env: Mapping[str, str] | None = Field(default=None, repr=False)
+    args: tuple[Argument, ...] = Field(default=(), repr=False)
+    env: Variables | None = Field(default=None, repr=False)
     cwd: Constant | None = None
+    stderr: Stderr = "pipe"
     obo: None = Field(default=None, repr=False)
 
     @field_validator("obo", mode="before")
@@ -192,23 +187,55 @@ class HttpServerConfig(_ServerConfigBase):
             HTTP+SSE server is found out without it, too, at the cost of some requests.
         url: Its MCP endpoint, ``http://`` or ``https://``; it may have placeholders.
         headers: Sent with every request to it.
+        api_key: A key that is sent as a header beside them.
         obo: How a user's token is exchanged for one of the server.
+        proxy: The proxy that it is reached through, whatever the environment says.
     """
 
-    type: Literal["streamable-http", "http", "sse"] = "streamable-http"
-    url: str = Field(repr=False)
-    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    type: Annotated[Literal["streamable-http", "http", "sse"], OF_USERS] = "streamable-http"
+    url: Annotated[str, OF_USERS] = Field(repr=False)
+    headers: Annotated[Headers, OF_USERS] = Field(default_factory=FrozenDict, repr=False)
+    api_key: Annotated[ApiKeyConfig | None, OF_USERS] = None
+    obo: Annotated[OboConfig | None, OF_USERS] = None
+    proxy: Proxy | None = Field(default=None, repr=False)
 
-    obo: OboConfig | None = None
+    @model_validator(mode="before")
+    @classmethod
+    def _has_users_fill_in_their_keys(cls, written: Any) -> Any:
+        if not isinstance(written, Mapping):
+            return written
+        key, own = written.get("api_key"), written.get("custom_user_vars")
+        source = key.source if isinstance(key, ApiKeyConfig) else None
+        if isinstance(key, Mapping):
+            source = key.get("source")
+        if source != "user" or not isinstance(own, Mapping | None) or API_KEY_VAR in (own or {}):
+            return written
+        return {**written, "custom_user_vars": {**(own or {}), API_KEY_VAR: {"title": "API key"}}}
 
     @field_validator("url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        if "{{" in url:
-            _check_template(url)
-        else:
-            check_url(url)
+        check_template(url, HTTP_SCHEMES)
         return url
+
+    @model_validator(mode="after")
+    def _says_each_header_once(self) -> Self:
+        seen: dict[str, str] = {}
+        for name in self.headers:
+            if (other := seen.setdefault(name.lower(), name)) != name:
+                raise ValueError(f"'headers' has {other!r} and {name!r}, which are one header")
+        name = "" if self.api_key is None else self.api_key.header[0]
+        if name.lower() in seen:
+            raise ValueError(f"'api_key' and 'headers' both say what the header {name!r} is")
+        return self
+
+    @property
+    def all_headers(self) -> Mapping[str, str]:
+        """What is sent with every request: ``headers``, and that of ``api_key``."""
+        if self.api_key is None:
+            return self.headers
+        name, value = self.api_key.header
+        return {**self.headers, name: value}
 
     @model_validator(mode="after")
     def _takes_nothing_of_others(self) -> Self:
@@ -218,12 +245,14 @@ class HttpServerConfig(_ServerConfigBase):
                 raise ValueError("a user's own server cannot have files of this machine read")
             if said.grant == "enterprise_managed":
                 raise ValueError("a user's own server cannot have the ID tokens of users")
+        if self.proxy is not None and is_user_sourced(self):
+            raise ValueError("a user's own server cannot name a proxy")
         return self
 
     @property
     def target(self) -> str:
         """The URL without user info or query, for people."""
-        return getattr(self, "_target", None) or _shown_target(self.url)
+        return getattr(self, "_target", None) or shown_target(self.url)
 
 
 class WebSocketServerConfig(_ServerConfigBase):
@@ -233,18 +262,15 @@ class WebSocketServerConfig(_ServerConfigBase):
         url: ``ws://`` or ``wss://``; it may have placeholders.
     """
 
-    type: Literal["websocket"] = "websocket"
-    url: str = Field(repr=False)
-    headers: Mapping[str, str] = Field(default_factory=dict, repr=False, max_length=0)
+    type: Annotated[Literal["websocket"], OF_USERS] = "websocket"
+    url: Annotated[str, OF_USERS] = Field(repr=False)
+    headers: Headers = Field(default_factory=FrozenDict, repr=False, max_length=0)
     obo: None = Field(default=None, repr=False)
 
     @field_validator("url")
     @classmethod
     def _is_websocket(cls, url: str) -> str:
-        if "{{" in url:
-            _check_template(url, WEBSOCKET_SCHEMES)
-        else:
-            check_url(url, schemes=WEBSOCKET_SCHEMES)
+        check_template(url, WEBSOCKET_SCHEMES)
         if "@" in urlsplit(url).netloc:
             raise ValueError("there are credentials in it, which cannot be sent over WebSocket")
         return url
@@ -266,91 +292,7 @@ class WebSocketServerConfig(_ServerConfigBase):
     @property
     def target(self) -> str:
         """The URL without query, for people."""
-        return getattr(self, "_target", None) or _shown_target(self.url)
+        return getattr(self, "_target", None) or shown_target(self.url)
 
 
 ServerConfig = StdioServerConfig | HttpServerConfig | WebSocketServerConfig
-
-
-def parse_server(name: str, value: ServerConfig | Mapping[str, Any]) -> ServerConfig:
-    """Make the configuration of the server *name* from what was written.
-
-    A ``command`` makes it stdio, a ``url`` streamable HTTP, or WebSocket if it begins with
-    ``ws://`` or ``wss://``, unless ``type`` says so itself.
-
-    Raises:
-        ConfigurationError: It is neither; the sentence names server and field.
-    """
-    if isinstance(value, ServerConfig):
-        return value
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(
-            f"the configuration of server {name!r} is {type(value).__name__}, not a mapping.",
-            server_name=name,
-        )
-    model: type[ServerConfig] = HttpServerConfig
-    if _is_stdio(value):
-        model = StdioServerConfig
-    elif _is_websocket(value):
-        model = WebSocketServerConfig
-    try:
-        return model.model_validate(dict(value))
-    except ValidationError as error:
-        raise ConfigurationError(_sentence(error), server_name=name) from error
-
-
-def check_url(url: str, shown: str | None = None, schemes: tuple[str, str] = HTTP_SCHEMES) -> None:
-    """Check that *url* is one that can be called; the error says *shown* instead of it.
-
-    Raises:
-        ValueError: It is not. The text never holds what may be a secret.
-    """
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises if it is not a number
-    except ValueError:
-        raise ValueError("it is not a URL") from None  # whatever it is, it may hold a secret
-    if parts.scheme not in schemes or not parts.hostname:
-        article = "an" if schemes is HTTP_SCHEMES else "a"
-        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
-        raise ValueError(f"{shown or _shown(url)} is not {article} {wanted} URL")
-
-
-def _check_template(url: str, schemes: tuple[str, str] = HTTP_SCHEMES) -> None:
-    """Check as much of *url* as is known before its placeholders are resolved."""
-    bare = PLACEHOLDER.sub("1", url)  # good for a host, a port and a path
-    if "{{" in bare:
-        raise ValueError("'{{' in it does not begin a placeholder")
-    if not PLACEHOLDER.match(url):
-        check_url(bare, shown=_shown(url), schemes=schemes)
-
-
-def _shown_target(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    if not parts.scheme:  # it begins with a placeholder
-        return parts.path.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
-
-
-def _shown(url: str) -> str:
-    """Return *url* as an error may show it: not at all if it may hold a secret."""
-    return "it" if "@" in url or "?" in url else repr(url)
-
-
-def _is_stdio(value: Mapping[str, Any]) -> bool:
-    return value.get("type") == "stdio" or ("command" in value and "url" not in value)
-
-
-def _is_websocket(value: Mapping[str, Any]) -> bool:
-    if "type" in value:
-        return bool(value["type"] == "websocket")
-    url = value.get("url")
-    return isinstance(url, str) and url[:6].lower().startswith(("ws://", "wss://"))
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    text = first["msg"].removeprefix("Value error, ")
-    return f"its configuration is wrong{f' at {field!r}' if field else ''}: {text}."

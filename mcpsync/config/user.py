@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..errors import ConfigurationError
+from .frozen import FrozenDict, frozen
 
-
-class _Attributes(dict[str, str]):
-    """A dict that does not change, and can be pickled, which a mappingproxy cannot."""
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError("a user's attributes do not change")
-
-    __setitem__ = __delitem__ = _refuse
-    clear = pop = popitem = setdefault = update = __ior__ = _refuse
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(frozenset(self.items()))
-
-    def __reduce__(self) -> tuple[type[_Attributes], tuple[dict[str, str]]]:
-        return _Attributes, (dict(self),)
-
-
-_NONE = _Attributes()
+_NONE: FrozenDict[str] = FrozenDict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +26,9 @@ class User:
         role: What they are in the application.
         openid_id: Their subject at the OpenID provider.
         attributes: What other ``{{USER_…}}`` placeholders stand for, by name.
+        openid: What ``{{OPENID_…}}`` stands for, if an OpenID provider signs them in:
+            ``access_token``, ``id_token``, ``expires_at`` (seconds since the epoch), and what else
+            it says of them, such as ``sub``. These are secrets, neither shown nor compared.
     """
 
     id: str
@@ -52,10 +39,13 @@ class User:
     role: str | None = None
     openid_id: str | None = None
     attributes: Mapping[str, str] = _NONE
+    openid: Mapping[str, Any] = field(default=_NONE, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if self.openid is not _NONE:
+            object.__setattr__(self, "openid", frozen(self.openid))
         if self.attributes is not _NONE:
-            object.__setattr__(self, "attributes", _Attributes(self.attributes))
+            object.__setattr__(self, "attributes", frozen(self.attributes))
 
 
 def as_user(user: Any) -> User:
@@ -64,7 +54,7 @@ def as_user(user: Any) -> User:
     Args:
         user: A :class:`User`, an id (``str`` or ``int``), or an object with an ``id``, such as
             a user of Django or Flask-Login. Of an object, name, email, username, provider, role
-            and openid_id are taken along if they are text.
+            and openid_id are taken along if they are text, and openid if it is a mapping.
 
     Raises:
         ConfigurationError: It has no id, or a blank one. [seed: "User object missing id property"]
@@ -89,7 +79,16 @@ def as_user(user: Any) -> User:
         provider=_text(user, "provider"),
         role=_text(user, "role"),
         openid_id=_text(user, "openid_id"),
+        openid=_mapping(user, "openid"),
     )
+
+
+def _mapping(owner: Any, name: str) -> Mapping[str, Any]:
+    try:
+        found = getattr(owner, name, None)
+    except Exception:  # noqa: BLE001 - an application's property; the user is known without it
+        return _NONE
+    return found if isinstance(found, Mapping) else _NONE
 
 
 def _text(owner: Any, name: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, Unpack
 
 from pydantic import BaseModel
 
-from .._runtime.clock import Clock
+from .._runtime.clock import Clock, SystemClock
 from ..client import Client
 from ..client.asking import Through
 from ..client.options import CallOptions
@@ -253,6 +253,9 @@ class Connection(Client):
             self._on_notification(self, None)
 
 
+_WALL = SystemClock()  # tokens expire by the time of who issued them
+
+
 def fill_in(options: ConnectionOptions) -> ServerConfig:
     """Return the configuration with every placeholder filled in.
 
@@ -264,6 +267,7 @@ def fill_in(options: ConnectionOptions) -> ServerConfig:
         user=options.user,
         custom_user_vars=options.custom_user_vars,
         body=options.request_body,
+        now=_WALL.time(),
     )
 
 

@@ -153,13 +153,13 @@ class SignIns:
             return self._behalf().authorizer_for(key, config)
         if config.requires_oauth is False:
             return None
-        said = config.oauth or _UNSAID
+        said = config.said_of_oauth
         if said.grant != "authorization_code":
             return self._machines.authorizer_for(key, config, said)
         if key.user_id is None:
             return None
         if not is_oauth_server(config):
-            own = any(name.lower() == "authorization" for name in config.headers)
+            own = any(name.lower() == "authorization" for name in config.all_headers)
             if own or self._redirect_uri is None:
                 return None  # a 401 is what it is
         return SignIn(
@@ -184,7 +184,7 @@ class SignIns:
         return ceremony
 
     def _made(self, config: HttpServerConfig, url: str) -> Ceremony:
-        said = config.oauth or _UNSAID
+        said = config.said_of_oauth
         mine = is_user_sourced(config)
         redirect_uri = self._redirect_uri if mine else said.redirect_uri or self._redirect_uri
         if redirect_uri is None:

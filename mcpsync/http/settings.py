@@ -105,6 +105,7 @@ class HttpSettings:
         headers: Mapping[str, str] | None = None,
         auth: Auth = None,
         session: Session | None = None,
+        proxy: str | None = None,
     ) -> HttpSettings:
         """Work the settings for *url* out, as ``requests`` would, environment and netrc included.
 
@@ -115,6 +116,7 @@ class HttpSettings:
                 :mod:`mcpsync.auth`.
             session: Where proxies, ``verify``, ``cert``, headers and auth come from; it is read
                 now and not kept. An explicit ``verify`` of it wins over ``REQUESTS_CA_BUNDLE``.
+            proxy: What the requests go through, whatever session and environment say.
 
         Raises:
             ConfigurationError: A header or the auth is not usable.
@@ -140,7 +142,7 @@ class HttpSettings:
                 key=AdapterKey(
                     verify=True if verify is None else verify,
                     cert=merged["cert"],
-                    proxy=proxy_for(url, merged["proxies"]),
+                    proxy=proxy_for(url, {"all": proxy} if proxy else merged["proxies"]),
                 ),
                 routes=Routes(dict(source.proxies), source.trust_env),
             )

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import IO
 
 from .._runtime.deadline import Deadline
 from .._runtime.locks import WriteLock
@@ -74,7 +75,7 @@ class Child:
                 [config.command, *config.args],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=_stderr_of(config),
                 bufsize=0,
                 cwd=config.cwd,
                 env=safe_environment(config.env),
@@ -84,10 +85,9 @@ class Child:
             raise ConnectError(_why_not(config, error), retryable=False) from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        assert self._process.stderr is not None
         self._stdin = self._process.stdin
         self._stdout = self._process.stdout
-        self._stderr = self._process.stderr
+        self._stderr = self._process.stderr or _nothing_to_read()
         os.set_blocking(self._stdin.fileno(), False)
         self._wake_reader, self._wake = os.pipe()
         self._writing = WriteLock()
@@ -336,6 +336,19 @@ def _why_not(config: StdioServerConfig, error: Exception) -> str:
         return f"cannot start {config.command!r}: there is no such command."
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return f"cannot start {config.command!r}: {reason}."
+
+
+def _stderr_of(config: StdioServerConfig) -> int | None:
+    if isinstance(config.stderr, int):
+        return config.stderr
+    return {"pipe": subprocess.PIPE, "ignore": subprocess.DEVNULL}.get(config.stderr)
+
+
+def _nothing_to_read() -> IO[bytes]:
+    """Return a pipe at its end, for a standard error that goes elsewhere."""
+    reading, writing = os.pipe()
+    os.close(writing)
+    return os.fdopen(reading, "rb", buffering=0)
 
 
 def _silence(*fds: int) -> None:

@@ -27,6 +27,9 @@ DIFFERENCES = [
     (HTTP, {"oauth": None}),
     (HTTP, {"requires_oauth": False}),
     (HTTP, {"obo": {"scopes": "api"}}),
+    (HTTP, {"oauth_headers": {"X-Key": "1"}}),
+    (HTTP, {"api_key": {"key": "k"}}),
+    (HTTP, {"proxy": "http://proxy:3128"}),
     (HTTP, {"source": "user"}),
     (HTTP, {"custom_user_vars": {"KEY": {}}}),
     (STDIO, {"command": "uvx"}),
@@ -35,9 +38,12 @@ DIFFERENCES = [
     (STDIO, {"env": {"TOKEN": "other"}}),
     (STDIO, {"env": {"token": "s3cret"}}),
     (STDIO, {"cwd": None}),
+    (STDIO, {"stderr": "ignore"}),
 ]
 INDIFFERENT = [
     (HTTP, {"title": "CRM", "description": "x"}),
+    (HTTP, {"icon_path": "x.png", "chat_menu": True}),
+    (HTTP, {"author": "7", "consume_only": True}),
     (HTTP, {"timeout": 5, "connect_timeout": 5}),
     (HTTP, {"updated_at": 1.0, "inspection_failed": True}),
     (HTTP, {"scope": "user"}),

@@ -111,15 +111,15 @@ def test_servers_that_are_no_mapping_are_turned_down(servers):
 # -- files -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["servers", "mcpServers"])
+@pytest.mark.parametrize(("key", "timeout"), [("servers", 30), ("mcpServers", 30_000)])
 @pytest.mark.parametrize("as_path", [str, lambda path: path])
-def test_a_file_has_its_servers_under_either_key(write, key, as_path):
+def test_a_file_has_its_servers_under_either_key(write, key, timeout, as_path):
     path = write(f"""
         {key}:
           crm:
             url: {URL}
             headers: {{X-Key: "${{KEY}}"}}
-            timeout: 30
+            timeout: {timeout}
           files:
             command: npx
             args: [-y, server]

@@ -27,8 +27,8 @@ ENVIRONMENT = {
         ("https://${HOST}/${TOKEN}/${HOST}", "https://example.com/s3cret/example.com"),
         ("${TOKEN}${TOKEN}", "s3crets3cret"),
         ("${_1}", "one"),
+        ("${env:TOKEN}", "s3cret"),
         ("${PADDED}", "padded"),
-        ("${NESTED}", "${TOKEN}"),
         ("${BACKSLASH}", r"a\1\g<0>"),
         ("$TOKEN", "$TOKEN"),
         ("{TOKEN}", "{TOKEN}"),
@@ -84,3 +84,27 @@ def test_a_variable_that_is_not_set_or_empty_is_an_error_that_names_it(name):
 def test_what_looks_like_a_placeholder_and_is_none_is_refused(text):
     with pytest.raises(PlaceholderError, match="not the name of a variable"):
         expand(text, {"VAR": "x"}, "crm.headers")
+
+
+@pytest.mark.parametrize("text", ["${NESTED}", "${A}", "x ${B}"])
+def test_a_variable_that_has_a_placeholder_itself_is_refused(text):
+    environment = {**ENVIRONMENT, "A": "${B}", "B": "a ${A}"}  # which would go on for ever
+    with pytest.raises(PlaceholderError, match="itself; what is put in is not looked at again"):
+        expand({"url": text}, environment, "crm")
+
+
+def test_what_only_looks_like_one_in_a_variable_stays():
+    assert expand("${A}", {"A": "${not one} $B ${"}, "crm") == "${not one} $B ${"
+
+
+def test_a_name_that_is_too_long_is_refused_and_not_shown_whole():
+    with pytest.raises(PlaceholderError, match="not the name of a variable") as caught:
+        expand("${" + "A" * 100_000 + "}", {}, "crm")
+    assert len(str(caught.value)) < 200
+
+
+def test_what_is_in_itself_is_refused():
+    written = {"url": "x"}
+    written["headers"] = written
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        expand(written, {}, "crm")

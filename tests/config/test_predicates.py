@@ -138,7 +138,7 @@ ROWS = [
     # what is not one, or not for us
     Row(http(headers={"X": "{{API_KEY}}"}), **OPEN),
     Row(http(headers={"X": "{{user_id}}", "Y": "USER_ID", "Z": "{USER_ID}"}), **OPEN),
-    Row(http(title="{{USER_ID}}", description="{{BODY_X}}"), **OPEN),
+    Row(http(description="{{BODY_X}}"), **OPEN),
     Row(http(headers={"X": "{{USER_ID}}"}, source="user")),
     Row(http(headers={"X": "{{BODY_MESSAGEID}}"}, db_id="7")),
     Row(

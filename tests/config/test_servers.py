@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import pickle
 import traceback
 from datetime import UTC, datetime
 
@@ -23,6 +24,8 @@ URL = "https://crm.example.com/mcp"
 COMMON = {
     "title": None,
     "description": None,
+    "icon_path": None,
+    "chat_menu": None,
     "timeout": None,
     "connect_timeout": 30.0,
     "startup": True,
@@ -30,9 +33,12 @@ COMMON = {
     "server_instructions": False,
     "requires_oauth": None,
     "oauth": None,
+    "oauth_headers": {},
     "custom_user_vars": {},
     "source": None,
     "db_id": None,
+    "author": None,
+    "consume_only": False,
     "updated_at": None,
     "inspection_failed": False,
 }
@@ -47,7 +53,9 @@ def test_a_url_is_a_server_to_call():
         "type": "streamable-http",
         "url": URL,
         "headers": {},
+        "api_key": None,
         "obo": None,
+        "proxy": None,
         **COMMON,
     }
 
@@ -61,6 +69,7 @@ def test_a_command_is_a_server_to_start():
         "args": (),
         "env": None,
         "cwd": None,
+        "stderr": "pipe",
         "obo": None,
         **COMMON,
     }
@@ -178,7 +187,7 @@ MISTAKES = [
     ({"url": "http://[::1"}, "url", "it is not a URL"),
     ({"url": "http://example.com:port/"}, "url", "is not a URL"),
     ({"url": "http://example.com:99999/"}, "url", "is not a URL"),
-    ({"url": URL, "type": "smtp"}, "type", "'streamable-http', 'http' or 'sse'"),
+    ({"url": URL, "type": "smtp"}, "type", "none of stdio, streamable-http, http, sse, websocket"),
     ({"url": URL, "type": "stdio"}, "command", "Field required"),
     ({"url": URL, "headers": ["X"]}, "headers", "valid"),
     ({"url": URL, "headers": {"X": 1}}, "headers.X", "valid string"),
@@ -217,6 +226,50 @@ MISTAKES = [
     ({"url": URL, "obo": {"scopes": " "}}, "obo.scopes", "at least 1 character"),
     ({"url": URL, "obo": {"scopes": "a", "x": 1}}, "obo.x", "not permitted"),
     ({"command": "x", "obo": {"scopes": "a"}}, "obo", "to a server over HTTP only"),
+    ({"url": URL, "timout": 5}, "timout", "nobody knows it; the nearest is 'timeout'"),
+    ({"url": URL, "header": {}}, "header", "the nearest is 'headers'"),
+    ({"url": URL, "custmUserVars": {}}, "custmUserVars", "the nearest is 'customUserVars'"),
+    ({"url": URL, "xyzzy": 1}, "xyzzy", "not permitted, for nobody knows it."),
+    ({"url": URL, "oauth": {"clientid": "x"}}, "oauth.clientid", "the nearest is 'client_id'"),
+    ({"url": URL, "type": "stremable-http"}, "type", "the nearest is 'streamable-http'"),
+    ({"url": URL, "command": "npx"}, "command", "not permitted for a server over HTTP"),
+    ({"command": "npx", "proxy": "http://p:1"}, "proxy", "for a server over stdio"),
+    ({"url": URL, "headers": {"X": "a\r\nY: b"}}, "headers.X", "line break"),
+    ({"url": URL, "headers": {"X": "a\0b"}}, "headers.X", "control character"),
+    ({"url": URL, "headers": {"X: a\r\nY": "b"}}, "headers.X: a\r\nY.[key]", "name of a header"),
+    ({"url": URL, "headers": {"": "b"}}, "headers..[key]", "name of a header"),
+    ({"url": URL, "headers": {"X" * 201: "b"}}, f"headers.{'X' * 201}.[key]", "longer than 200"),
+    ({"url": URL, "headers": {"X": "{{" + "K" * 201 + "}}"}}, "", "'headers.X' has a placeholder"),
+    ({"url": URL, "headers": {"x": "1", "X": "2"}}, "", "'x' and 'X', which are one header"),
+    ({"url": URL, "oauth_headers": {"X": "a\nb"}}, "oauth_headers.X", "line break"),
+    ({"url": URL, "oauth_headers": {"X": "{{USER_ID}}"}}, "oauth_headers.X", "not replaced here"),
+    ({"url": URL, "oauth": {"headers": {"X": "{{KEY}}"}}}, "oauth.headers.X", "not replaced here"),
+    ({"url": URL, "oauth": {"client_id": "{{KEY}}"}}, "oauth", "not replaced in 'client_id'"),
+    (
+        {"url": URL, "oauth": {"code_challenge_methods_supported": ["plain"]}},
+        "oauth",
+        "users sign in by 'S256'",
+    ),
+    ({"url": URL, "api_key": {}}, "api_key", "'key' is for 'source: admin', and needed there"),
+    ({"url": URL, "api_key": {"source": "user", "key": "k"}}, "api_key", "each user fills it in"),
+    ({"url": URL, "api_key": {"key": "k\n"}}, "api_key.key", "line break"),
+    ({"url": URL, "api_key": {"key": "k", "custom_header": "X"}}, "api_key", "'custom_header' is"),
+    (
+        {"url": URL, "api_key": {"key": "k"}, "headers": {"authorization": "x"}},
+        "",
+        "both say what the header 'Authorization' is",
+    ),
+    ({"url": "wss://x.example.com", "api_key": {"key": "k"}}, "api_key", "a server over WebSocket"),
+    ({"url": URL, "proxy": "socks5://p:1"}, "proxy", "is not an http:// or https:// URL"),
+    ({"url": URL, "title": "<b>CRM</b>"}, "title", "only contain letters, numbers, and spaces"),
+    ({"url": URL, "title": "x" * 201}, "title", "longer than 200"),
+    ({"command": "x", "stderr": "log"}, "stderr", "'pipe', 'ignore' or 'inherit'"),
+    ({"command": "x", "stderr": -1}, "stderr", "the number of an open file"),
+    ({"command": "x", "stderr": True}, "stderr", "the number of an open file"),
+    ({"url": URL, "server_instructions": 7}, "server_instructions", "true, false, or the text"),
+    ({"command": "x", "args": ["a\0b"]}, "args.0", "NUL"),
+    ({"command": "x", "env": {"A=B": "1"}}, "env.A=B.[key]", "name of an environment variable"),
+    ({"command": "x", "env": {"A": "a\0b"}}, "env.A", "NUL"),
     ({"command": "{{USER_ID}}"}, "command", "placeholders are not replaced here"),
     ({"command": "x", "cwd": "/home/{{USER_ID}}"}, "cwd", "placeholders are not replaced here"),
     ({"url": "ftp://{{HOST}}/mcp"}, "url", "is not an http:// or https:// URL"),
@@ -234,7 +287,9 @@ def test_a_mistake_is_one_sentence_that_names_server_and_field(written, field, p
     with pytest.raises(ConfigurationError) as caught:
         parse_server("crm", written)
     text = str(caught.value)
-    assert text.startswith(f"server 'crm': its configuration is wrong at {field!r}: ")
+    at = f" at {field!r}" if field else ""
+    assert text.startswith(f"server 'crm': its configuration is wrong{at}: ")
+    assert caught.value.field == (field or None)
     assert problem in text
     assert text.endswith(".")
     assert "Value error" not in text
@@ -269,6 +324,22 @@ def test_what_needs_a_connection_for_each_user_cannot_be_the_applications(writte
 def test_a_user_cannot_have_us_start_a_command(maker):
     with pytest.raises(ConfigurationError, match="a user's own server cannot be a command"):
         parse_server("crm", {"command": "x", **maker})
+
+
+@pytest.mark.parametrize("maker", [{"source": "user"}, {"db_id": "7"}])
+def test_a_user_cannot_name_a_proxy(maker):
+    with pytest.raises(ConfigurationError, match="a user's own server cannot name a proxy"):
+        parse_server("crm", {"url": URL, "proxy": "http://p:1", **maker})
+
+
+@pytest.mark.parametrize("change", ["clear", "popitem"])
+def test_no_mapping_in_a_configuration_changes(change):
+    config = parse_server("crm", {"url": URL, "headers": {"X": "1"}, "oauth_headers": {"X": "1"}})
+    command = parse_server("files", {"command": "x", "env": {"X": "1"}})
+    for values in (config.headers, config.oauth_headers, config.custom_user_vars, command.env):
+        with pytest.raises(TypeError, match="do not change"):
+            getattr(values, change)()
+    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301 - our own
 
 
 @pytest.mark.parametrize("value", [None, "https://example.com", 7, ["npx"], object()])
@@ -310,6 +381,7 @@ def test_a_mistake_shows_no_secret_not_even_in_its_causes(written, caplog):
     except MCPSyncError as error:
         logging.getLogger("test").exception("it failed")
         shown = "".join(traceback.format_exception(error))
+        shown += str(error.__context__)
     assert "ConfigurationError" in shown
     assert "s3cret" not in shown
     assert "s3cret" not in caplog.text

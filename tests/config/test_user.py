@@ -200,3 +200,20 @@ def test_a_user_with_attributes_can_be_a_key_copied_and_sent_to_another_process(
     assert again(user) == user
     assert {user: 1}[again(user)] == 1
     assert dataclasses.asdict(user)["attributes"] == {"department": "R&D"}
+
+
+def test_what_signed_a_user_in_is_neither_shown_nor_compared():
+    user = User("1", openid={"access_token": "s3cret"})
+    assert "s3cret" not in repr(user)
+    assert user == User("1")
+    assert hash(user) == hash(User("1"))
+    assert pickled(user).openid == {"access_token": "s3cret"}
+    with pytest.raises(TypeError, match="do not change"):
+        user.openid["access_token"] = "other"
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"), [({"sub": "s"}, {"sub": "s"}), (None, {}), ("token", {}), (7, {})]
+)
+def test_of_an_object_what_signed_it_in_is_taken_along_if_it_is_a_mapping(said, taken):
+    assert as_user(SimpleNamespace(id="1", openid=said)).openid == taken

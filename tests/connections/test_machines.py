@@ -317,3 +317,26 @@ def test_no_secret_is_in_a_log_or_an_error(authority, caplog):
     hidden = {*authority.secrets, "wrong-1", "id-forged", "idp-s3cret"}
     assert [secret for secret in hidden if secret in text] == []
     assert len(hidden) >= 10
+
+
+class ListeningAuthority(MachineAuthority):
+    """One that notes a header of every request to it."""
+
+    def _answer(self, request):
+        self.seen = [*getattr(self, "seen", []), request.headers.get("x-tenant")]
+        return super()._answer(request)
+
+
+def test_headers_for_authorization_servers_go_to_them_and_to_nobody_else():
+    with ListeningAuthority(registration=False, era="modern") as authority:
+        authority.add_client("robot", client_secret="robot-s3cret")
+        config = {
+            "url": authority.url,
+            "oauth": robot(authority),
+            "oauth_headers": {"X-Tenant": "ours"},
+        }
+        with MCPManager({"crm": config}) as manager:
+            assert add(manager) == SUM
+        assert set(authority.seen) == {"ours"}
+        calls = [request for request in authority.mcp.requests if request.rpc_method]
+        assert all("x-tenant" not in request.headers for request in calls)

@@ -19,8 +19,8 @@ def start():
     """Start children that are read in no thread, and are gone at the end."""
     started = []
 
-    def run(code):
-        child = Child(StdioServerConfig(command=sys.executable, args=("-c", code)))
+    def run(code, **fields):
+        child = Child(StdioServerConfig(command=sys.executable, args=("-c", code), **fields))
         started.append(child)
         return child
 
@@ -114,6 +114,32 @@ def test_a_long_line_on_standard_error_is_cut_and_does_not_end_it(start):
     child = start("import sys; sys.stderr.write('x' * 100_000 + '\\n'); print('ok')")
     assert lines_of(child) == [b"ok"]
     assert len(child.stderr_tail) <= 1000
+
+
+TWO_WORDS = "import sys; print('mumble', file=sys.stderr, flush=True); print('ok')"
+
+
+def test_standard_error_may_go_nowhere(start, capfd):
+    child = start(TWO_WORDS, stderr="ignore")
+    assert lines_of(child) == [b"ok"]
+    assert (child.stderr_tail, capfd.readouterr().err) == ("", "")
+
+
+def test_standard_error_may_go_where_ours_goes(start, capfd):
+    child = start(TWO_WORDS, stderr="inherit")
+    assert lines_of(child) == [b"ok"]
+    assert (child.stderr_tail, capfd.readouterr().err) == ("", "mumble\n")
+
+
+def test_standard_error_may_go_to_an_open_file(start, tmp_path):
+    with (tmp_path / "log").open("wb") as log:
+        assert lines_of(start(TWO_WORDS, stderr=log.fileno())) == [b"ok"]
+    assert (tmp_path / "log").read_text() == "mumble\n"
+
+
+def test_a_file_that_is_not_open_is_an_error_of_starting():
+    with pytest.raises(ConnectError, match="cannot start"):
+        Child(StdioServerConfig(command=sys.executable, stderr=987))
 
 
 def test_a_long_line_on_standard_output_ends_the_reading(start):
