@@ -50,8 +50,11 @@ from .events import Event, EventSink, SweepFinished
 from .http import Limits
 from .http.settings import Session
 from .parsers import format_instructions
-from .registry import ServersRegistry
-from .stores import MemoryStore, Store
+from .registry import ServerInspector, ServersRegistry
+from .registry.inspecting import Inspecting
+from .registry.overrides import ReadOverrides
+from .registry.permissions import MayConfigureObo
+from .stores import MemoryStore, Store, UserServers
 
 if TYPE_CHECKING:
     from mcp_types import Tool
@@ -61,7 +64,7 @@ logger = logging.getLogger(__name__)
 IDLE_TIMEOUT = 900.0
 
 
-class MCPManager(Calling, Authorizing):
+class MCPManager(Calling, Authorizing, Inspecting):
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
@@ -88,6 +91,10 @@ class MCPManager(Calling, Authorizing):
         client_name: What users are shown when they sign in.
         id_token_of: Returns the ID token of a user, by his id, or None; for servers whose grant is
             ``enterprise_managed``. Called whenever one is needed, on the thread of the call.
+        user_servers: Where servers are kept that users have added; see :class:`ServersRegistry`
+            for this and the next two.
+        overrides: Returns what an administrator says of servers, for the id of a user or None.
+        may_configure_obo: Tells whether a user, by his id, may add servers with ``obo``.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
         client_options: As :class:`~mcpsync.Client` has them; see :class:`ClientOptions`.
 
@@ -115,6 +122,9 @@ class MCPManager(Calling, Authorizing):
         client_metadata: CimdDocument | None = None,
         client_name: str = CLIENT_NAME,
         id_token_of: Callable[[str], str | None] | None = None,
+        user_servers: UserServers | None = None,
+        overrides: ReadOverrides | None = None,
+        may_configure_obo: MayConfigureObo | None = None,
         clock: Clock | None = None,
         **client_options: Unpack[ClientOptions],
     ) -> None:
@@ -123,7 +133,9 @@ class MCPManager(Calling, Authorizing):
         self._on_event = on_event
         self._lock = new_lock("manager")
         self._totals: collections.Counter[str] = collections.Counter()
-        self._configs = self._registry = ServersRegistry(servers, clock)
+        self._configs = self._registry = ServersRegistry(
+            servers, clock, user_servers, overrides, may_configure_obo
+        )
         find, names = self._registry.get_server_config, self._registry.get_all_server_configs
         self._catalogues = ToolCatalogues(
             self._emit, find=find, names=names, holds=self._holds, loaded=self._loaded
@@ -153,6 +165,7 @@ class MCPManager(Calling, Authorizing):
             client_options=client_options,
             sign_ins=self._sign_ins,
         )
+        self._registry.inspect_with(ServerInspector(self._factory, session=session))
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(
             self._factory,
@@ -183,16 +196,6 @@ class MCPManager(Calling, Authorizing):
             ConfigurationError: The file, or a configuration in it, is wrong.
         """
         return cls(load_yaml(path), **options)
-
-    @property
-    def server_names(self) -> list[str]:
-        """The names of the configured servers."""
-        return self._registry.server_names
-
-    @property
-    def registry(self) -> ServersRegistry:
-        """The configurations; they may be changed while calls go on."""
-        return self._registry
 
     # -- lending ----------------------------------------------------------------------------------
 
@@ -282,9 +285,10 @@ class MCPManager(Calling, Authorizing):
 
         A failure is not an exception: see :class:`ToolDiscovery`. [seed 2.3]
         """
-        config = self._registry.get_server_config(server)
+        config = None
         try:
             owner = None if user is None else as_user(user)
+            config = self._registry.get_server_config(server, owner)
             lease = None if config is None else self._router.lease(server, owner, options)
         except MCPSyncError as error:
             return self._discovery.refused(server, config, error)

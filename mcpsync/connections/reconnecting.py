@@ -211,7 +211,7 @@ class Reconnecting:
         scope = scope_of(part(options).call, self._timeout)
         found: dict[str, Reconnection] = {}
         turns: list[_Turn] = []
-        for name, config in self._configs.get_all_server_configs().items():
+        for name, config in self._configs.get_all_server_configs(owner).items():
             if not self._sign_ins.are_for(config) or facts_of(config).scope in ("app", "request"):
                 continue
             key = Key(owner.id, name)
@@ -292,7 +292,7 @@ class Reconnecting:
 
         Whatever goes wrong here does not undo the sign-in: the next call tries again.
         """
-        config = self._configs.get_server_config(key.server_name)
+        config = self._configs.get_server_config(key.server_name, key.user_id)
         if config is None or facts_of(config).scope in ("app", "request"):
             return
         mine: ManagerOptions = {"timeout": scope.deadline, "cancel": scope.cancel}

@@ -69,7 +69,8 @@ class Router:
     Thread-safe.
 
     Args:
-        require: Returns the configuration of a server as it is now, or raises ``ServerNotFound``.
+        require: Returns the configuration of a server as it is now for a user, or raises
+            ``ServerNotFound``.
         users: The users' connections.
         app: The application's.
         request_table: Makes the table of a request's.
@@ -81,7 +82,7 @@ class Router:
 
     def __init__(
         self,
-        require: Callable[[str], ServerConfig],
+        require: Callable[[str, Any], ServerConfig],
         users: UserConnectionManager,
         app: ConnectionsRepository,
         request_table: Callable[[], ConnectionTable],
@@ -122,7 +123,7 @@ class Router:
         notice_fork()
         owner: User | None = None
         try:
-            config = self._require(server)
+            config = self._require(server, user)
             owner = None if user is None else as_user(user)
             return self._lease(server, config, owner, options, of_user)
         except MCPSyncError as error:
