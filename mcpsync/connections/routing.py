@@ -156,18 +156,25 @@ class Router:
             key = self._users.key_of(server, made_from)
         elif lender is not None:
             key = Key(None, server)
-            made_from = made_from._replace(user=None, custom_user_vars=None)  # it is for everybody
+            shared = config if owner is None else self._shared(server, config)
+            made_from = made_from._replace(config=shared, user=None, custom_user_vars=None)
         elif facts.scope == "request":
             key = Key(as_user(owner).id, server)
             require_flow_manager(server, made_from)
             lender, afterwards = self._request(parted.request_body, parted.request_scope)
             made_from = made_from._replace(request_body=lender.body)
         else:
-            text = f'No connection found for server "{server}".'
-            raise ConfigurationError(text, server_name=server)
+            raise _no_connection(server)
         if facts.templated or made_from.connection_timeout is not None:
             scope = _with_own(scope, made_from)
         return Lease(lender, key, made_from, scope, afterwards)
+
+    def _shared(self, server: str, config: ServerConfig) -> ServerConfig:
+        """Return the configuration of a server that is for everybody, whatever is said for one."""
+        shared = self._require(server, None)
+        if shared is not config and not facts_of(shared).app_level:
+            raise _no_connection(server)
+        return shared
 
     def _flow_manager_for(self, config: ServerConfig) -> FlowManager | None:
         found = self._flow_manager
@@ -251,6 +258,10 @@ def _with_own(scope: CallScope, made_from: ConnectionOptions) -> CallScope:
         has_own_values=bool(scope.headers or made_from.custom_user_vars),
         has_own_limit=made_from.connection_timeout is not None,
     )
+
+
+def _no_connection(server: str) -> ConfigurationError:
+    return ConfigurationError(f'No connection found for server "{server}".', server_name=server)
 
 
 def borrowed_once(lease: Lease) -> Connection:
