@@ -20,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.once  # it reads the tests
 
 SEED = Path(__file__).parent / "seed"
-LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8}
+LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8, "8.8": 6, "8.10": 2}
 TABLE = """
 8.1.1 n concurrent callers: one factory call, the same object (3 to 1)
     users::three_concurrent_callers_are_one_factory_call_and_get_the_same_object
@@ -304,6 +304,60 @@ TABLE = """
     elicitation::a_page_to_visit_is_found_in_an_error_and_in_an_http_body
 8.4.8 elicitation: a URL that is not http is dropped
     elicitation::a_page_whose_url_is_not_http_is_dropped
+
+8.8.1 service: preconditions, cache, the grant, one retry, one flight a key, the bypass
+    waits for issue 6: On-Behalf-Of and the guard
+8.8.2 resolver: each reason, what is retryable, the explicit tag, the default of the lifetime
+    waits for issue 6: On-Behalf-Of and the guard
+8.8.3 trust: YAML and config are trusted
+    registry::a_server_of_yaml_or_config_is_trusted_with_obo
+8.8.3 trust: from the database, with the author's permission
+    registry::a_users_server_is_trusted_with_obo_while_its_author_has_the_permission
+8.8.3 trust: a missing author, role or permission, or an error, is no
+    registry::a_users_server_is_not_trusted_if_anything_is_missing
+8.8.4 controller: create and update without the permission are refused
+    registry::creating_or_updating_with_obo_is_refused_without_the_permission
+    registry::existing_roles_get_the_permission_by_default_and_keep_what_was_set
+8.8.4 controller: the fields of the allowlist pass
+    registry::of_a_server_with_obo_title_and_description_may_change
+8.8.4 controller: any other field is refused
+    registry::of_a_server_with_obo_no_other_field_may_change
+8.8.4 controller: other fields that do not change pass
+    registry::of_a_server_with_obo_fields_that_do_not_change_pass
+8.8.4 controller: who has the permission passes
+    registry::who_has_the_permission_changes_everything
+8.8.5 schema: on sse and http only, no empty scopes, and users may send it
+    waits for issue 6: On-Behalf-Of and the guard
+8.8.6 inspector: no temporary connection for OBO
+    registry::no_connection_is_made_to_look_at_a_server_with_obo
+8.8.6 redaction keeps obo
+    waits for issue 6: On-Behalf-Of and the guard
+
+8.10.1 precedence
+    registry::yaml_beats_the_database_and_an_override_overlays_yaml_only
+    registry::an_override_that_fails_never_replaces_a_healthy_base
+8.10.1 the cache's time; a write clears it
+    registry::what_was_read_is_good_for_five_seconds_and_a_write_clears_it
+8.10.1 callers who ask for all meanwhile share one reading
+    registry::concurrent_readers_of_all_share_one_reading
+8.10.1 a failed stub is retried
+    registry::a_failed_server_is_shown_and_retried
+    registry::an_override_that_failed_is_tried_again_after_five_minutes
+8.10.1 add_server inspects
+    registry::a_users_server_is_looked_at_before_it_is_added
+    registry::a_domain_that_is_not_allowed_is_said_as_it_is_and_nothing_is_sent
+8.10.1 update_server keeps secrets
+    registry::an_update_keeps_secrets_that_are_not_mentioned_unless_the_target_changes
+8.10.1 the hash of a configuration includes the allowlists
+    registry::what_passed_under_one_allowlist_is_looked_at_again_under_another
+8.10.1 leader and followers
+    does not apply: what was found of the servers is kept by each process for itself, which looks
+      when it starts; no process waits for another, so none has to lead
+    see registry::the_time_for_each_server_is_limited_and_a_slow_one_blocks_no_start
+8.10.1 the time for each server
+    registry::the_time_for_each_server_is_limited_and_a_slow_one_blocks_no_start
+8.10.2 flow manager: create, join, complete, fail, twice, stale, abort, time-outs, expired, lock
+    waits for issue 6: On-Behalf-Of and the guard
 """
 
 

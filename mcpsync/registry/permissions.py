@@ -27,7 +27,9 @@ DEFAULTS: Final[Mapping[str, bool]] = {ADMIN: True}  # every other role: False [
 UNLOCKED: Final = frozenset({"title", "description", "icon_path"})
 
 # What nobody writes: the registry itself says it.
-OF_THE_REGISTRY: Final = frozenset({"source", "db_id", "updated_at", "inspection_failed", "author"})
+OF_THE_REGISTRY: Final = frozenset(
+    {"source", "db_id", "updated_at", "inspection_failed", "author", "consume_only"}
+)
 
 MayConfigureObo = Callable[[str], object]
 AuthorOf = Callable[[str, str], "str | None"]
