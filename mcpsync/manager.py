@@ -288,7 +288,9 @@ class MCPManager(Calling, Authorizing, Inspecting):
         config = None
         try:
             owner = None if user is None else as_user(user)
-            config = self._registry.get_server_config(server, owner)
+            config = self._registry.get_server_config(
+                server, owner, options.get("timeout"), options.get("cancel")
+            )
             lease = None if config is None else self._router.lease(server, owner, options)
         except MCPSyncError as error:
             return self._discovery.refused(server, config, error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -39,6 +41,7 @@ from .request_scope import RequestScope
 from .table import ConnectionTable
 from .users import UserConnectionManager
 
+NOT_LATE = 0.01  # seconds that finding a configuration may take before they count
 CLOSED_AT_ONCE = 4  # requests' scopes; each may have calls to wait for
 
 
@@ -70,7 +73,7 @@ class Router:
 
     Args:
         require: Returns the configuration of a server as it is now for a user, or raises
-            ``ServerNotFound``.
+            ``ServerNotFound``; given the call's timeout and cancellation, as it came with them.
         users: The users' connections.
         app: The application's.
         request_table: Makes the table of a request's.
@@ -82,7 +85,7 @@ class Router:
 
     def __init__(
         self,
-        require: Callable[[str, Any], ServerConfig],
+        require: Callable[[str, Any, Any, Any], ServerConfig],
         users: UserConnectionManager,
         app: ConnectionsRepository,
         request_table: Callable[[], ConnectionTable],
@@ -123,9 +126,11 @@ class Router:
         notice_fork()
         owner: User | None = None
         try:
-            config = self._require(server, user)
+            began = time.monotonic()
+            config = self._require(server, user, options.get("timeout"), options.get("cancel"))
+            late = time.monotonic() - began
             owner = None if user is None else as_user(user)
-            return self._lease(server, config, owner, options, of_user)
+            return self._lease(server, config, owner, options, of_user, late)
         except MCPSyncError as error:
             if isinstance(error, ServerNotFound):
                 self._close_leftovers(server, user)
@@ -139,9 +144,13 @@ class Router:
         owner: User | None,
         options: ManagerOptions,
         of_user: bool,
+        late: float,
     ) -> Lease:
         parted = part(options)
         scope = scope_of(parted.call, config.timeout or self._timeout)
+        if late > NOT_LATE:
+            left = scope.deadline.within(max(0.0, scope.deadline.timeout - late))
+            scope = dataclasses.replace(scope, deadline=left)
         facts = facts_of(config)
         made_from = ConnectionOptions(
             config,
@@ -171,7 +180,7 @@ class Router:
 
     def _shared(self, server: str, config: ServerConfig) -> ServerConfig:
         """Return the configuration of a server that is for everybody, whatever is said for one."""
-        shared = self._require(server, None)
+        shared = self._require(server, None, None, None)
         if shared is not config and not facts_of(shared).app_level:
             raise _no_connection(server)
         return shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ from ..config.predicates import facts_of, is_user_sourced
 from ..connections import Connection, ConnectionFactory, Key
 from ..connections.connection import ConnectionOptions
 from ..connections.listing import read_catalogue
-from ..errors import MCPSyncError, RequestCancelled
+from ..errors import ConnectionClosed, MCPSyncError, RequestCancelled
 from ..http import Fetcher
 from ..http.settings import Session
 from ..parsers import tool_functions
@@ -78,7 +79,7 @@ class ServerInspector:
     again at once.
 
     Args:
-        factory: Makes connections.
+        factory: Makes connections; it is kept alive by its manager alone.
         check: Called with a configuration before anything is sent; raises if it may not be used.
         session: Where proxies and TLS settings come from.
     """
@@ -90,7 +91,7 @@ class ServerInspector:
         check: Check | None = None,
         session: Session | None = None,
     ) -> None:
-        self._factory = factory
+        self._factory = weakref.ref(factory)  # it is a manager's, which would never be collected
         self._check = check
         self._session = session
 
@@ -185,7 +186,10 @@ class ServerInspector:
 
     def _look(self, config: ServerConfig, found: Inspection, scope: CallScope) -> Inspection:
         """Connect, ask for everything at a time, and leave."""
-        connection = self._factory.create(
+        factory = self._factory()
+        if factory is None:
+            raise ConnectionClosed("the manager that connects is gone.")
+        connection = factory.create(
             Key(None, found.server_name), ConnectionOptions(config), scope, ephemeral=True
         )
         try:

@@ -14,8 +14,8 @@ from .._runtime.fanout import fan_out
 from ..config import ServerConfig, parse_server
 from ..config.placeholders import expand
 from ..config.predicates import is_user_sourced
-from ..errors import MCPSyncError
-from .reading import ReadThrough
+from ..errors import ConfigurationError, MCPSyncError, RequestCancelled
+from .reading import Limit, ReadThrough
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ AT_ONCE: Final = 8
 
 Written = Mapping[str, Any]
 ReadOverrides = Callable[["str | None"], Mapping[str, Written]]
-Inspect = Callable[[str, ServerConfig], ServerConfig]
+Inspect = Callable[[str, ServerConfig, Limit], ServerConfig]
 
 
 class _Made(NamedTuple):
@@ -61,12 +61,12 @@ class Overrides:
         self._said: ReadThrough[str | None, Mapping[str, Written]] = ReadThrough(clock)
         self._made: ReadThrough[tuple[str, str], _Made] = ReadThrough(clock, float("inf"))
 
-    def names(self, user_id: str | None) -> list[str]:
+    def names(self, user_id: str | None, limit: Limit) -> list[str]:
         """Return of which servers anything is said for a user."""
-        return list(self._said_for(user_id))
+        return list(self._said_for(user_id, limit))
 
     def over(
-        self, name: str, base: ServerConfig | None, user_id: str | None
+        self, name: str, base: ServerConfig | None, user_id: str | None, limit: Limit
     ) -> ServerConfig | None:
         """Return the configuration of a server for a user.
 
@@ -74,14 +74,20 @@ class Overrides:
             name: The server.
             base: What there is without an override.
             user_id: Whose override.
+            limit: Ends the looking.
+
+        Raises:
+            RequestTimeout, RequestCancelled: The caller's time was over; nothing is known.
+            ConfigurationError: What was read makes no sense at all.
         """
-        said = self._said_for(user_id).get(name)
+        said = self._said_for(user_id, limit).get(name)
         if said is None or (base is not None and is_user_sourced(base)):
             return base
         key = name, _digest(said, base, self._allowlists())
         made = self._made.get(
             key,
-            lambda: self._make(name, base, said),
+            lambda: self._make(name, base, said, limit),
+            limit,
             ttl=lambda made: RETRY_AFTER if made.failed else float("inf"),
         )
         if made.failed and base is not None:
@@ -89,13 +95,13 @@ class Overrides:
         return made.config
 
     def over_all(
-        self, bases: Mapping[str, ServerConfig], user_id: str | None
+        self, bases: Mapping[str, ServerConfig], user_id: str | None, limit: Limit
     ) -> dict[str, ServerConfig]:
         """Return all configurations for a user; what has to be looked at, several at a time."""
-        names = list(dict.fromkeys((*bases, *self.names(user_id))))
+        names = list(dict.fromkeys((*bases, *self.names(user_id, limit))))
         outcomes = fan_out(
             "inspector",
-            lambda name: self.over(name, bases.get(name), user_id),
+            lambda name: self.over(name, bases.get(name), user_id, limit),
             names,
             limit=AT_ONCE,
         )
@@ -116,16 +122,26 @@ class Overrides:
         """Forget what was read, not what was looked at."""
         self._said.clear()
 
-    def _said_for(self, user_id: str | None) -> Mapping[str, Written]:
-        return self._said.get(user_id, lambda: dict(self._read(user_id)))
+    def _said_for(self, user_id: str | None, limit: Limit) -> Mapping[str, Written]:
+        def read() -> Mapping[str, Written]:
+            said = self._read(user_id)
+            if not isinstance(said, Mapping):
+                kind = type(said).__name__
+                raise ConfigurationError(f"overrides= returned {kind}, not a mapping of servers.")
+            return dict(said)
 
-    def _make(self, name: str, base: ServerConfig | None, said: Written) -> _Made:
+        return self._said.get(user_id, read, limit)
+
+    def _make(self, name: str, base: ServerConfig | None, said: Written, limit: Limit) -> _Made:
         stub: ServerConfig | None = None
         try:
             config = _laid_over(name, base, said)
             stub = config.model_copy(update={"inspection_failed": True})
-            return _Made(self._inspect(name, config), failed=False)
+            return _Made(self._inspect(name, config, limit), failed=False)
+        except RequestCancelled:
+            raise
         except MCPSyncError as error:
+            limit.deadline.check("looking at a server for the first time")
             logger.warning("[MCP][%s] the override is not used: %s", name, error)
             return _Made(stub, failed=True)
 
@@ -136,6 +152,10 @@ def _laid_over(name: str, base: ServerConfig | None, said: Written) -> ServerCon
     Raises:
         ConfigurationError: They do not go together, or it is wrong.
     """
+    if not isinstance(said, Mapping):
+        raise ConfigurationError(
+            f"an override is a mapping, not {type(said).__name__}.", server_name=name
+        )
     under: dict[str, Any] = {}
     source = "config"
     if base is not None:

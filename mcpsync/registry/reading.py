@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
+from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.flight import SingleFlight
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
+from ..client.options import checked_timeout
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -18,6 +20,27 @@ TTL: Final = 5.0  # seconds [seed]
 READING: Final = 40.0  # seconds that one waits for another's reading
 MOST: Final = 10_000  # answers that are kept; then the oldest goes
 _NOTHING: Final = object()
+
+
+class Limit(NamedTuple):
+    """How long a reader waits, and what ends his waiting.
+
+    Args:
+        deadline: His own.
+        cancel: His own.
+    """
+
+    deadline: Deadline
+    cancel: Cancellation | None = None
+
+    @classmethod
+    def of(
+        cls, timeout: float | Deadline | None = None, cancel: Cancellation | None = None
+    ) -> Limit:
+        """Return the limit of a reader who gave these."""
+        if not isinstance(timeout, Deadline):
+            timeout = Deadline(checked_timeout(timeout, READING))
+        return cls(timeout, cancel)
 
 
 class ReadThrough(Generic[K, V]):
@@ -41,12 +64,21 @@ class ReadThrough(Generic[K, V]):
         self._flight: SingleFlight[tuple[int, K], V] = SingleFlight()
         after_fork_in_child(self._forget)
 
-    def get(self, key: K, read: Callable[[], V], *, ttl: Callable[[V], float] | None = None) -> V:
+    def get(
+        self,
+        key: K,
+        read: Callable[[], V],
+        limit: Limit | None = None,
+        *,
+        ttl: Callable[[V], float] | None = None,
+    ) -> V:
         """Return what is kept, or what *read* returns, called once for all who ask meanwhile.
 
         Args:
             key: What it is kept under.
-            read: Runs with no lock held. What it raises is raised to all of them, and not kept.
+            read: Runs with no lock held. What it raises is raised to all of them, and not kept;
+                that its caller's time was over concerns him alone.
+            limit: Ends the waiting for another's reading.
             ttl: Returns for how many seconds an answer is good, if not for as long as the others.
         """
         found = self._look(key)
@@ -65,7 +97,8 @@ class ReadThrough(Generic[K, V]):
                         del self._kept[next(iter(self._kept))]
             return value
 
-        return self._flight.do((clearings, key), read_and_keep, deadline=Deadline(READING))
+        deadline, cancel = limit or Limit.of()
+        return self._flight.do((clearings, key), read_and_keep, deadline=deadline, cancel=cancel)
 
     def clear(self) -> list[K]:
         """Forget everything; return what it was kept under."""

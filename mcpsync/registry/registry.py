@@ -25,7 +25,7 @@ from ..stores.user_servers import UserServers
 from .inspector import Inspection, ServerInspector
 from .overrides import RETRY_AFTER, Overrides, ReadOverrides
 from .permissions import MayConfigureObo, OboGate
-from .reading import ReadThrough
+from .reading import Limit, ReadThrough
 from .secrets import keep_secrets
 from .users_own import UsersOwn
 
@@ -115,41 +115,67 @@ class ServersRegistry:
         """The names of the operator's servers."""
         return list(self._servers)
 
-    def get_server_config(self, server_name: str, user: Any = None) -> ServerConfig | None:
+    def get_server_config(
+        self,
+        server_name: str,
+        user: Any = None,
+        timeout: float | Deadline | None = None,
+        cancel: Cancellation | None = None,
+    ) -> ServerConfig | None:
         """Return the configuration of a server as it is now; None if there is none.
 
         Args:
             server_name: The server.
             user: For whom: his own servers are found, too, and what overrides say for him.
+            timeout: Seconds it may take to look at a server that an override leads to for the
+                first time, or to wait for another reader.
+            cancel: Ends that, too.
 
         Raises:
             StoreError: Users' servers cannot be read, and the operator has none of that name.
+            RequestTimeout, RequestCancelled: It took too long.
         """
         base = self._base(server_name)
         if self._overrides is None and (self._users is None or base is not None or user is None):
             return base
         user_id = _id_of(user)
-        return self._one.get((server_name, user_id), lambda: self._find(server_name, user_id))
+        limit, key = Limit.of(timeout, cancel), (server_name, user_id)
+        return self._one.get(key, lambda: self._find(server_name, user_id, limit), limit)
 
-    def get_all_server_configs(self, user: Any = None) -> dict[str, ServerConfig]:
+    def get_all_server_configs(
+        self,
+        user: Any = None,
+        timeout: float | Deadline | None = None,
+        cancel: Cancellation | None = None,
+    ) -> dict[str, ServerConfig]:
         """Return all configurations as they are now: the operator's, and those of a user.
+
+        *timeout* and *cancel* are those of :meth:`get_server_config`.
 
         Raises:
             StoreError: Users' servers cannot be read.
+            RequestTimeout, RequestCancelled: It took too long.
         """
         if self._overrides is None and (self._users is None or user is None):
             return self._bases()
         user_id = _id_of(user)
-        return dict(self._all.get(user_id, lambda: self._find_all(user_id)))
+        limit = Limit.of(timeout, cancel)
+        return dict(self._all.get(user_id, lambda: self._find_all(user_id, limit), limit))
 
-    def require(self, server_name: str, user: Any = None) -> ServerConfig:
+    def require(
+        self,
+        server_name: str,
+        user: Any = None,
+        timeout: float | Deadline | None = None,
+        cancel: Cancellation | None = None,
+    ) -> ServerConfig:
         """Return the configuration of a server.
 
         Raises:
             ServerNotFound: There is none; the nearest name is shown.
-            StoreError: See :meth:`get_server_config`.
+            StoreError, RequestTimeout, RequestCancelled: See :meth:`get_server_config`.
         """
-        config = self.get_server_config(server_name, user)
+        config = self.get_server_config(server_name, user, timeout, cancel)
         if config is None:
             raise self._not_found(server_name, user)
         return config
@@ -296,8 +322,8 @@ class ServersRegistry:
             RefusedError: It may not be reached.
             RequestCancelled: *cancel* fired.
         """
-        config = self._servers.get(server_name)
-        if config is None:
+        before = config = self._servers.get(server_name)
+        if before is None or config is None:
             raise self._not_found(server_name)
         if not (self._base(server_name) or config).inspection_failed:
             raise ConfigurationError(
@@ -310,16 +336,13 @@ class ServersRegistry:
             server_name, config, deadline=deadline, cancel=cancel
         )
         if found.error is not None:
-            self._note(server_name, self._servers.get(server_name, config), found)
+            self._note(server_name, before, found)
             self._clear()
             raise _as_failure(server_name, found.error)
         newer = config.model_copy(update={"updated_at": self._clock.time()})
         with self._lock:
-            is_there = server_name in self._servers
-            if is_there:
+            if self._servers.get(server_name) is before:  # else it is another server's by now
                 self._servers = {**self._servers, server_name: newer}
-        if not is_there:
-            raise self._not_found(server_name)
         self._note(server_name, newer, found)
         self._clear()
         return self.require(server_name)
@@ -331,11 +354,14 @@ class ServersRegistry:
             if self._servers.get(name) is config:
                 self._looked = {**self._looked, name: looked}
 
-    def _inspected(self, name: str, config: ServerConfig) -> ServerConfig:
+    def _inspected(
+        self, name: str, config: ServerConfig, limit: Limit | None = None
+    ) -> ServerConfig:
         """Return a configuration as its server was found to be; as it is if nobody looks."""
         if self._inspector is None:
             return config
-        found = self._inspector.inspect(name, config)
+        deadline, cancel = limit or (None, None)
+        found = self._inspector.inspect(name, config, deadline=deadline, cancel=cancel)
         if found.error is not None:
             raise _as_failure(name, found.error)
         return _as_found(config, found)
@@ -362,25 +388,27 @@ class ServersRegistry:
         return {name: config for name, config in found.items() if config is not None}
 
     def _of_operator(self, user_id: str) -> list[str]:
-        said = [] if self._overrides is None else self._overrides.names(user_id)
+        said = [] if self._overrides is None else self._overrides.names(user_id, Limit.of())
         return [*self._servers, *said]
 
-    def _find(self, name: str, user_id: str | None) -> ServerConfig | None:
+    def _find(self, name: str, user_id: str | None, limit: Limit) -> ServerConfig | None:
         base = self._base(name)
         if base is None and self._users is not None and user_id is not None:
             own = self._users.find(name, user_id)
             if own is not None:
                 return own
-        return base if self._overrides is None else self._overrides.over(name, base, user_id)
+        if self._overrides is None:
+            return base
+        return self._overrides.over(name, base, user_id, limit)
 
-    def _find_all(self, user_id: str | None) -> dict[str, ServerConfig]:
+    def _find_all(self, user_id: str | None, limit: Limit) -> dict[str, ServerConfig]:
         bases = self._bases()
         own = {}
         if self._users is not None and user_id is not None:
             found = self._users.find_all(user_id)
             own = {name: config for name, config in found.items() if name not in bases}
         if self._overrides is not None:
-            bases = self._overrides.over_all(bases, user_id)
+            bases = self._overrides.over_all(bases, user_id, limit)
         return {**bases, **own}
 
     def _users_own(self) -> UsersOwn:

@@ -93,6 +93,10 @@ class UsersOwn:
             clock, float("inf")
         )
 
+    def names(self, user_id: str) -> list[str]:
+        """Return the names of all servers that a user may use."""
+        return [entry.name for entry in self._database.find_all(user_id)]
+
     def find(self, name: str, user_id: str) -> ServerConfig | None:
         """Return the configuration of a server that a user may use."""
         entry = self._database.find(name, user_id)
@@ -184,9 +188,10 @@ class UsersOwn:
             raise ConfigurationError(
                 "a server's name is letters, digits, '_', '.' and '-'.", server_name=str(name)[:200]
             )
-        others = list(self._taken(user_id))
-        if name in others:
+        taken = list(self._taken(user_id))
+        if name in taken:
             raise ConfigurationError("there is a server of that name.", server_name=name)
+        others = [*taken, *(other for other in self.names(user_id) if other != name)]
         before, after = shadowed_names(others), shadowed_names([*others, name])
         if set(after) - set(before):
             raise ConfigurationError(

@@ -1,16 +1,24 @@
 """What an administrator says of servers while the application runs."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
 
-from mcpsync import MCPManager
-from mcpsync.errors import ConfigurationError, ConnectError, RefusedError
+from mcpsync import Cancellation, MCPManager
+from mcpsync.errors import (
+    ConfigurationError,
+    ConnectError,
+    MCPSyncError,
+    RefusedError,
+    RequestCancelled,
+    RequestTimeout,
+)
 from mcpsync.registry import Inspection, ServersRegistry
 from mcpsync.registry.overrides import RETRY_AFTER
 from mcpsync.stores import SQLiteUserServers
-from mcpsync.testing import FakeClock, LocalServer
+from mcpsync.testing import FakeClock, Fault, LocalServer
 from support.threads import outcome, start
 
 URL = "https://crm.example.com/mcp"
@@ -283,6 +291,63 @@ def test_what_is_said_for_one_user_leads_no_connection_of_the_application_elsewh
             assert other.executions == {}
 
 
+def test_a_call_that_has_to_look_at_a_server_first_ends_in_its_time_and_blames_nobody() -> None:
+    with LocalServer() as base, LocalServer() as slow:
+        slow.inject(Fault.HANG, times=None)
+        said = Said(crm={"url": slow.url, "requires_oauth": False})
+        with MCPManager({"crm": {"url": base.url}}, overrides=said) as manager:
+            began = time.monotonic()
+            with pytest.raises(RequestTimeout) as caught:
+                manager.call_tool("crm", "add", {"a": 1, "b": 2}, user="ada", timeout=0.3)
+            assert time.monotonic() - began < 3
+            assert not caught.value.maybe_executed
+            cancel, asked = Cancellation(), len(slow.requests)
+            call = start(
+                lambda: manager.call_tool("crm", "add", {"a": 1, "b": 2}, user="ada", cancel=cancel)
+            )
+            assert slow.wait_for(lambda server: len(server.requests) > asked)
+            cancel.cancel()
+            assert isinstance(outcome(call), RequestCancelled)
+            slow.clear_faults()
+            slow.release()
+            answer = manager.call_tool("crm", "add", {"a": 1, "b": 2}, user="ada", timeout=10)
+            assert answer.structured_content == {"sum": 3}
+        assert (base.executions, slow.executions) == ({}, {"add": 1})
+
+
+def test_the_time_that_looking_took_is_part_of_the_call(clock: FakeClock) -> None:
+    with LocalServer() as server:
+
+        class Slow(Inspector):
+            def inspect(self, name: str, config: Any, **how: Any) -> Inspection:
+                assert how["deadline"].timeout == 0.6
+                threading.Event().wait(0.3)
+                return super().inspect(name, config, **how)
+
+        with MCPManager({"crm": {"url": URL}}, overrides=Said(crm={"url": server.url})) as manager:
+            manager.registry.inspect_with(Slow())  # type: ignore[arg-type]
+            server.inject(Fault.HANG, times=None)
+            began = time.monotonic()
+            with pytest.raises(MCPSyncError):
+                manager.call_tool("crm", "add", {"a": 1, "b": 2}, user="ada", timeout=0.6)
+            assert time.monotonic() - began < 0.85
+            server.clear_faults()
+
+
+@pytest.mark.parametrize("wrong", [None, ["crm"], "crm"])
+def test_overrides_that_make_no_sense_at_all_are_an_error_of_the_application(
+    clock: FakeClock, wrong: Any
+) -> None:
+    registry = ServersRegistry({"crm": {"url": URL}}, clock, overrides=lambda _: wrong)
+    with pytest.raises(ConfigurationError, match="overrides="):
+        registry.get_server_config("crm")
+
+
+def test_an_override_that_is_no_mapping_is_not_used(clock: FakeClock) -> None:
+    registry = made(Said(crm="https://elsewhere.example.com"), clock)
+    assert registry.get_server_config("crm") is registry._servers["crm"]
+
+
 # -- the operator's, looked at ---------------------------------------------------------------------
 
 
@@ -361,6 +426,22 @@ def test_only_a_server_that_failed_is_looked_at_again_and_is_newer_then(
             with pytest.raises(Exception, match='Failed to connect to MCP server "gone"'):
                 registry.reinspect_server("gone")
             assert registry.require("gone").inspection_failed
+
+
+def test_a_server_that_is_configured_anew_while_it_is_looked_at_stays_as_it_is(
+    clock: FakeClock,
+) -> None:
+    class Updating(Inspector):
+        def inspect(self, name: str, config: Any, **how: Any) -> Inspection:
+            registry.update_server("crm", {"url": ELSEWHERE})
+            return super().inspect(name, config, **how)
+
+    servers = {"crm": {"url": URL, "inspection_failed": True}}
+    registry = ServersRegistry(servers, clock)
+    registry.inspect_with(Updating())  # type: ignore[arg-type]
+    found: Any = registry.reinspect_server("crm")
+    assert found.url == ELSEWHERE
+    assert registry.require("crm") is found
 
 
 def test_a_refusal_of_ours_is_raised_as_it_is(clock: FakeClock) -> None:

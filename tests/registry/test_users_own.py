@@ -274,6 +274,15 @@ def test_a_name_that_is_taken_or_would_be_confused_is_refused(
         registry.add_server(name, {"url": URL}, user="ada")
 
 
+def test_a_name_that_would_be_confused_with_another_of_the_users_own_is_refused(
+    registry: ServersRegistry,
+) -> None:
+    registry.add_server("notes", {"url": URL}, user="ada")
+    with pytest.raises(ConfigurationError, match="would be taken for those of the other"):
+        registry.add_server("my_mcp_notes", {"url": URL}, user="ada")
+    registry.add_server("my_mcp_notes", {"url": URL}, user="bob")
+
+
 def test_a_name_is_taken_for_everybody(registry: ServersRegistry) -> None:
     registry.add_server("notes", {"url": URL}, user="ada")
     with pytest.raises(ConfigurationError, match="there is a server of that name"):
