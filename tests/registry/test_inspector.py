@@ -11,7 +11,7 @@ import pytest
 from mcpsync import Cancellation, MCPManager
 from mcpsync._runtime.deadline import Deadline
 from mcpsync.config import parse_server
-from mcpsync.errors import ConnectError, MCPSyncError, RefusedError, RequestCancelled
+from mcpsync.errors import AuthError, ConnectError, MCPSyncError, RefusedError, RequestCancelled
 from mcpsync.registry import Inspection, ServerInspector
 from mcpsync.registry import inspector as module
 from mcpsync.registry.inspector import is_to_be_connected, sign_in_as_said
@@ -86,6 +86,13 @@ def test_one_that_turns_down_who_has_no_header_is_connected_to_with_it() -> None
         for headers in ({"Authorization": "Bearer t"}, {"authorization": "Bearer t", "X-K": "1"}):
             found = inspected(server.url, {"headers": headers})
             assert (found.error, found.requires_oauth, found.connected) == (None, False, True)
+
+
+def test_one_that_turns_us_down_with_other_headers_has_failed_and_is_no_sign_in() -> None:
+    with LocalServer(auth_token="t") as server:
+        found = inspected(server.url, {"headers": {"X-Api-Key": "wrong"}})
+        assert found.requires_oauth is False  # nothing but the refusal says so
+        assert isinstance(found.error, AuthError)
 
 
 def test_of_tools_and_facts_that_fail_the_others_are_known(

@@ -121,6 +121,12 @@ def test_a_users_server_is_never_overlaid(clock: FakeClock, tmp_path: Any) -> No
     database.close()
 
 
+def test_what_the_operator_wrote_down_for_a_user_is_not_overlaid_either(clock: FakeClock) -> None:
+    servers = {"crm": {"url": URL, "source": "user"}}
+    registry = made(Said(crm={"title": "Customers"}), clock, servers=servers)
+    assert registry.get_server_config("crm") is registry._servers["crm"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"url": "ftp://x"}, {"tiemout": 5}, {"command": "sh"}, {"title": "${NO_SUCH_VARIABLE}"}],
