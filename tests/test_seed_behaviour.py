@@ -356,8 +356,21 @@ TABLE = """
     see registry::the_time_for_each_server_is_limited_and_a_slow_one_blocks_no_start
 8.10.1 the time for each server
     registry::the_time_for_each_server_is_limited_and_a_slow_one_blocks_no_start
-8.10.2 flow manager: create, join, complete, fail, twice, stale, abort, time-outs, expired, lock
-    waits for issue 6: On-Behalf-Of and the guard
+8.10.2 flow manager: create, join
+    flows::a_flow_is_created_once_and_joined_by_whoever_comes_later
+8.10.2 flow manager: complete, fail
+    flows::a_flow_that_is_completed_is_told_to_who_waits_in_another_process
+    flows::a_flow_that_failed_is_an_error_of_who_waits
+8.10.2 flow manager: idempotence, lock
+    flows::a_flow_that_is_completed_twice_is_redeemed_once
+8.10.2 flow manager: stale, expired
+    flows::a_flow_that_is_stale_is_begun_anew_and_its_state_leads_nowhere
+8.10.2 flow manager: abort, time-outs
+    flows::who_aborts_waiting_leaves_the_flow_to_the_others
+8.10.2 flow manager: what is kept for a token that has expired is run again
+    does not apply: a flow is a sign-in and nothing else here; a token that has expired is
+      refreshed under the lock of its store, which is held by the tests of tokens
+    see flows::a_flow_that_is_stale_is_begun_anew_and_its_state_leads_nowhere
 """
 
 

@@ -113,7 +113,8 @@ class UsersOwn:
         Raises:
             ConfigurationError: It is wrong, or the name is taken or would be confused.
             NotPermitted: The user may not configure ``obo``.
-            InspectionFailed: The server does not work. [these, too: what the inspection refuses]
+            InspectionFailed: The server does not work.
+            RefusedError: It may not be reached.
         """
         self._check_name(name, user_id)
         checked = check_users_input(name, written)

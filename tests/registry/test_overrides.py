@@ -326,8 +326,8 @@ def test_the_time_that_looking_took_is_part_of_the_call(clock: FakeClock) -> Non
 
         class Slow(Inspector):
             def inspect(self, name: str, config: Any, **how: Any) -> Inspection:
-                assert how["deadline"].timeout == 0.6
-                threading.Event().wait(0.3)
+                assert how["deadline"].timeout == 1.2
+                threading.Event().wait(1.0)
                 return super().inspect(name, config, **how)
 
         with MCPManager({"crm": {"url": URL}}, overrides=Said(crm={"url": server.url})) as manager:
@@ -335,8 +335,8 @@ def test_the_time_that_looking_took_is_part_of_the_call(clock: FakeClock) -> Non
             server.inject(Fault.HANG, times=None)
             began = time.monotonic()
             with pytest.raises(MCPSyncError):
-                manager.call_tool("crm", "add", {"a": 1, "b": 2}, user="ada", timeout=0.6)
-            assert time.monotonic() - began < 0.85
+                manager.call_tool("crm", "add", {"a": 1, "b": 2}, user="ada", timeout=1.2)
+            assert time.monotonic() - began < 1.9
             server.clear_faults()
 
 
