@@ -4,12 +4,15 @@
 
     MCPSyncError            .server_name .user_id .tool_name .task_id .maybe_executed .retryable
     ├── ConfigurationError (ValueError)         wrong before it started  .field .file .line
-    │   └── PlaceholderError                    a ${VARIABLE} or {{VARIABLE}} without a value
+    │   ├── PlaceholderError                    a ${VARIABLE} or {{VARIABLE}} without a value
+    │   └── SecretRequired                      it leads elsewhere: type it again  .fields
     ├── NotFound (LookupError)
     │   └── ServerNotFound                      no server of that name is configured
     ├── RefusedError                            our own policy said no; nothing was sent  .rule
     │   ├── CircuitOpen                         it failed too often  .retry_after (seconds)
-    │   └── FeatureUnsupported                  the server does not offer that  .feature
+    │   ├── FeatureUnsupported                  the server does not offer that  .feature
+    │   └── NotPermitted                        whoever asks may not do that  .fields
+    ├── InspectionFailed                        a server was looked at, and does not work
     ├── ListenNotSupported                      the server does not tell what changes there
     ├── StoreError                              where tokens are kept cannot be used
     ├── AuthError                               the server would not let us in
@@ -144,6 +147,12 @@ class PlaceholderError(ConfigurationError):
     """A placeholder in a server's configuration has no value."""
 
 
+class SecretRequired(ConfigurationError):
+    """A server is to lead elsewhere: its secrets (``fields``) have to be given again."""
+
+    fields: tuple[str, ...] = ()
+
+
 class NotFound(MCPSyncError, LookupError):
     """Something was asked for by a name nobody has."""
 
@@ -177,6 +186,16 @@ class FeatureUnsupported(RefusedError):
     """
 
     feature: str = ""
+
+
+class NotPermitted(RefusedError):
+    """A permission is missing, or ``fields`` are locked; nothing was changed or sent."""
+
+    fields: tuple[str, ...] = ()
+
+
+class InspectionFailed(MCPSyncError):
+    """A server was looked at before it was taken in, and does not work. The cause says why."""
 
 
 class ListenNotSupported(MCPSyncError):
@@ -223,8 +242,7 @@ class OAuthError(AuthError):
     """Signing in, or getting a token, failed; what is said is ours, not the other side's.
 
     Attributes:
-        error: A word for the reason: that of RFC 6749 (``invalid_grant``, ``access_denied``, …) if
-            the authorization server gave one, or ours.
+        error: A word for the reason: the authorization server's (RFC 6749) if it gave one, or ours.
     """
 
     error: str = ""
@@ -465,8 +483,7 @@ class InputRequired(MCPSyncError):
         names = ("message", *_KEPT, *_KEPT_MAPPINGS)
         if not isinstance(kept, Mapping) or not set(kept) >= set(names):
             raise ConfigurationError("this is not what InputRequired.to_dict() returned.")
-        context = {name: kept[name] for name in names[1:] if kept[name] is not None}
-        return cls(kept["message"], **context)
+        return cls(kept["message"], **{n: kept[n] for n in names[1:] if kept[n] is not None})
 
 
 _WHOSE = ("server_name", "user_id", "tool_name", "method", "task_id")

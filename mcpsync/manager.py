@@ -53,9 +53,12 @@ from .events import Event, EventSink, SweepFinished
 from .http import Limits
 from .http.settings import Session
 from .parsers import format_instructions
-from .registry import ServersRegistry
+from .registry import ServerInspector, ServersRegistry
+from .registry.inspecting import Inspecting
+from .registry.overrides import ReadOverrides
+from .registry.permissions import MayConfigureObo
 from .security.guard import Guard, GuardMode
-from .stores import MemoryStore, Store
+from .stores import MemoryStore, Store, UserServers
 
 if TYPE_CHECKING:
     from mcp_types import Tool
@@ -65,7 +68,7 @@ logger = logging.getLogger(__name__)
 IDLE_TIMEOUT = 900.0
 
 
-class MCPManager(Calling, Authorizing):
+class MCPManager(Calling, Authorizing, Inspecting):
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
@@ -101,6 +104,10 @@ class MCPManager(Calling, Authorizing):
             function ``(OpenIDToken, scopes, from_cache)`` that returns the token.
         access_token_of: Returns the token by which a user has signed in to the application, by his
             id: a text, an ``OpenIDToken``, or None. Called for each request to such a server.
+        user_servers: Where servers are kept that users have added; see :class:`ServersRegistry`
+            for this and the next two.
+        overrides: Returns what an administrator says of servers, for the id of a user or None.
+        may_configure_obo: Tells whether a user, by his id, may add servers with ``obo``.
         clock: Tells the time to the rules: idleness, staleness, trust, breaker.
         client_options: As :class:`~mcpsync.Client` has them; see :class:`ClientOptions`.
 
@@ -133,6 +140,9 @@ class MCPManager(Calling, Authorizing):
         id_token_of: Callable[[str], str | None] | None = None,
         obo: OboTokenService | OboResolver | None = None,
         access_token_of: AccessTokenOf | None = None,
+        user_servers: UserServers | None = None,
+        overrides: ReadOverrides | None = None,
+        may_configure_obo: MayConfigureObo | None = None,
         clock: Clock | None = None,
         **client_options: Unpack[ClientOptions],
     ) -> None:
@@ -141,7 +151,9 @@ class MCPManager(Calling, Authorizing):
         self._on_event = on_event
         self._lock = new_lock("manager")
         self._totals: collections.Counter[str] = collections.Counter()
-        self._configs = self._registry = ServersRegistry(servers, clock)
+        self._configs = self._registry = ServersRegistry(
+            servers, clock, user_servers, overrides, may_configure_obo
+        )
         find, names = self._registry.get_server_config, self._registry.get_all_server_configs
         self._catalogues = ToolCatalogues(
             self._emit, find=find, names=names, holds=self._holds, loaded=self._loaded
@@ -175,6 +187,7 @@ class MCPManager(Calling, Authorizing):
             sign_ins=self._sign_ins,
             guard=policies,
         )
+        self._registry.inspect_with(ServerInspector(self._factory, session=session))
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(
             self._factory,
@@ -205,16 +218,6 @@ class MCPManager(Calling, Authorizing):
             ConfigurationError: The file, or a configuration in it, is wrong.
         """
         return cls(load_yaml(path), **options)
-
-    @property
-    def server_names(self) -> list[str]:
-        """The names of the configured servers."""
-        return self._registry.server_names
-
-    @property
-    def registry(self) -> ServersRegistry:
-        """The configurations; they may be changed while calls go on."""
-        return self._registry
 
     # -- lending ----------------------------------------------------------------------------------
 
@@ -304,9 +307,12 @@ class MCPManager(Calling, Authorizing):
 
         A failure is not an exception: see :class:`ToolDiscovery`. [seed 2.3]
         """
-        config = self._registry.get_server_config(server)
+        config = None
         try:
             owner = None if user is None else as_user(user)
+            config = self._registry.get_server_config(
+                server, owner, options.get("timeout"), options.get("cancel")
+            )
             lease = None if config is None else self._router.lease(server, owner, options)
         except MCPSyncError as error:
             return self._discovery.refused(server, config, error)

@@ -42,7 +42,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import mcpsync
-from mcpsync import auth, errors, events, testing
+from mcpsync import auth, errors, events, registry, stores, testing
 from mcpsync.auth.flows import BUSY
 from mcpsync.auth.obo_tokens import MESSAGES
 from mcpsync.auth.options import OAuthKeywords
@@ -76,7 +76,13 @@ ENVIRONMENT = {  # what the pages take from it
 INSTALLS = re.compile(r"\bpip install\b|\bgit clone\b")
 FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)\s*")
 COMMENT = re.compile(r"\s*<!-- (?P<text>.*?) -->\s*")
-CLOSED = (mcpsync.Client, mcpsync.MCPManager, LocalServer, mcpsync.stores.SQLiteStore)
+CLOSED = (
+    mcpsync.Client,
+    mcpsync.MCPManager,
+    LocalServer,
+    mcpsync.stores.SQLiteStore,
+    mcpsync.stores.SQLiteUserServers,
+)
 EDGES = ("mcpsync.cli.", "mcpsync.testing.")  # named as a whole in the architecture
 
 
@@ -432,6 +438,16 @@ def test_the_reference_names_every_method_and_parameter_of_a_manager():
         stats = set(manager.get_connection_stats())
     names = public(mcpsync.MCPManager) | parameters(mcpsync.MCPManager) | stats
     assert unmentioned(names, "reference/manager.md") == []
+
+
+def test_the_reference_names_all_of_the_registry():
+    classes = (registry.ServersRegistry, registry.OboGate, registry.Roles, registry.ServerInspector)
+    names = set(registry.__all__).union(*map(public, classes), *map(parameters, classes))
+    names |= set(inspect.get_annotations(registry.Inspection)) | public(stores.UserServers)
+    names |= public(stores.SQLiteUserServers) | parameters(stores.SQLiteUserServers)
+    names |= set(inspect.get_annotations(stores.UserServer))
+    pages = "reference/registry.md", "reference/manager.md"
+    assert unmentioned(names, *pages) == []
 
 
 def test_the_reference_names_every_field_of_a_configuration():

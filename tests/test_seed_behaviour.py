@@ -21,7 +21,7 @@ import pytest
 pytestmark = pytest.mark.once  # it reads the tests
 
 SEED = Path(__file__).parent / "seed"
-LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8, "8.5": 6, "8.8": 6, "8.9": 7}
+LINES_OF = {"8.1": 17, "8.2": 1, "8.3": 5, "8.4": 8, "8.5": 6, "8.8": 6, "8.9": 7, "8.10": 2}
 TABLE = """
 8.1.1 n concurrent callers: one factory call, the same object (3 to 1)
     users::three_concurrent_callers_are_one_factory_call_and_get_the_same_object
@@ -384,10 +384,21 @@ TABLE = """
     obo::a_token_without_a_time_is_good_for_an_hour
 8.8.3 trust: YAML and configuration yes
     obo::what_the_operator_configured_is_trusted
-8.8.3 trust: of the database, only with the author's permission
-    waits for issue 6: the permission gate
-8.8.4 controller: who may write what of a configuration with OBO
-    waits for issue 6: the permission gate
+8.8.3 trust: from the database, with the author's permission
+    registry::a_users_server_is_trusted_with_obo_while_its_author_has_the_permission
+8.8.3 trust: a missing author, role or permission, or an error, is no
+    registry::a_users_server_is_not_trusted_if_anything_is_missing
+8.8.4 controller: create and update without the permission are refused
+    registry::creating_or_updating_with_obo_is_refused_without_the_permission
+    registry::existing_roles_get_the_permission_by_default_and_keep_what_was_set
+8.8.4 controller: the fields of the allowlist pass
+    registry::of_a_server_with_obo_title_and_description_may_change
+8.8.4 controller: any other field is refused
+    registry::of_a_server_with_obo_no_other_field_may_change
+8.8.4 controller: other fields that do not change pass
+    registry::of_a_server_with_obo_fields_that_do_not_change_pass
+8.8.4 controller: who has the permission passes
+    registry::who_has_the_permission_changes_everything
 8.8.5 schema: taken on sse and http
     obo::obo_is_taken_where_headers_can_be_sent
 8.8.5 schema: refused on stdio and websocket
@@ -397,7 +408,7 @@ TABLE = """
 8.8.5 schema: the one for users' input takes it
     configuration::a_user_may_send_obo
 8.8.6 inspector: no temporary connection for OBO
-    waits for issue 6: the inspector
+    registry::no_connection_is_made_to_look_at_a_server_with_obo
 8.8.6 redaction keeps obo
     waits for issue 6: redaction
 
@@ -454,6 +465,45 @@ TABLE = """
 8.9.7 schema: the type is inferred, http is an alias (here: an http URL without a type is looked
   at, SSE or not)
     configuration::the_type_follows_from_what_is_there
+
+8.10.1 precedence
+    registry::yaml_beats_the_database_and_an_override_overlays_yaml_only
+    registry::an_override_that_fails_never_replaces_a_healthy_base
+8.10.1 the cache's time; a write clears it
+    registry::what_was_read_is_good_for_five_seconds_and_a_write_clears_it
+8.10.1 callers who ask for all meanwhile share one reading
+    registry::concurrent_readers_of_all_share_one_reading
+8.10.1 a failed stub is retried
+    registry::a_failed_server_is_shown_and_retried
+    registry::an_override_that_failed_is_tried_again_after_five_minutes
+8.10.1 add_server inspects
+    registry::a_users_server_is_looked_at_before_it_is_added
+    registry::a_domain_that_is_not_allowed_is_said_as_it_is_and_nothing_is_sent
+8.10.1 update_server keeps secrets
+    registry::an_update_keeps_secrets_that_are_not_mentioned_unless_the_target_changes
+8.10.1 the hash of a configuration includes the allowlists
+    registry::what_passed_under_one_allowlist_is_looked_at_again_under_another
+8.10.1 leader and followers
+    does not apply: what was found of the servers is kept by each process for itself, which looks
+      when it starts; no process waits for another, so none has to lead
+    see registry::the_time_for_each_server_is_limited_and_a_slow_one_blocks_no_start
+8.10.1 the time for each server
+    registry::the_time_for_each_server_is_limited_and_a_slow_one_blocks_no_start
+8.10.2 flow manager: create, join
+    flows::a_flow_is_created_once_and_joined_by_whoever_comes_later
+8.10.2 flow manager: complete, fail
+    flows::a_flow_that_is_completed_is_told_to_who_waits_in_another_process
+    flows::a_flow_that_failed_is_an_error_of_who_waits
+8.10.2 flow manager: idempotence, lock
+    flows::a_flow_that_is_completed_twice_is_redeemed_once
+8.10.2 flow manager: stale, expired
+    flows::a_flow_that_is_stale_is_begun_anew_and_its_state_leads_nowhere
+8.10.2 flow manager: abort, time-outs
+    flows::who_aborts_waiting_leaves_the_flow_to_the_others
+8.10.2 flow manager: what is kept for a token that has expired is run again
+    does not apply: a flow is a sign-in and nothing else here; a token that has expired is
+      refreshed under the lock of its store, which is held by the tests of tokens
+    see flows::a_flow_that_is_stale_is_begun_anew_and_its_state_leads_nowhere
 """
 
 

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Protocol, Unpack
 
+from .._runtime.cancel import Cancellation
+from .._runtime.deadline import Deadline
 from ..client.options import CallOptions, scope_of
 from ..config import ServerConfig, User, as_user
 from ..errors import MCPSyncError, RefusedError
@@ -30,13 +32,30 @@ UNCHECKED = Unchecked.UNCHECKED
 class Configurations(Protocol):
     """Where the configurations of servers are to be had."""
 
-    def get_server_config(self, server_name: str) -> ServerConfig | None:
-        """Return the configuration of a server, if there is one."""
+    def get_server_config(
+        self,
+        server_name: str,
+        user: Any = None,
+        timeout: float | Deadline | None = None,
+        cancel: Cancellation | None = None,
+    ) -> ServerConfig | None:
+        """Return the configuration of a server, if there is one for this user."""
 
-    def get_all_server_configs(self) -> Mapping[str, ServerConfig]:
-        """Return all configurations, by name."""
+    def get_all_server_configs(
+        self,
+        user: Any = None,
+        timeout: float | Deadline | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Mapping[str, ServerConfig]:
+        """Return all configurations that there are for this user, by name."""
 
-    def require(self, server_name: str) -> ServerConfig:
+    def require(
+        self,
+        server_name: str,
+        user: Any = None,
+        timeout: float | Deadline | None = None,
+        cancel: Cancellation | None = None,
+    ) -> ServerConfig:
         """Return the configuration of a server, or raise ``ServerNotFound``."""
 
 
@@ -95,7 +114,7 @@ class Authorizing(Reconnecting):
                 raise RefusedError("another user began this sign-in; nothing was redeemed.")
             if browser_binding is not UNCHECKED and not flow.is_of_browser(browser_binding or ""):
                 raise RefusedError("another browser began this sign-in; nothing was redeemed.")
-            config = self._configs.require(name)
+            config = self._configs.require(name, user_id, scope.deadline, scope.cancel)
             is_new = self._sign_ins.complete(flow, config, back, scope)
         except MCPSyncError as failure:
             failure.with_context(server_name=name, user_id=user_id)
@@ -117,8 +136,8 @@ class Authorizing(Reconnecting):
 
     def authorization_status(self, server: str, *, user: Any) -> AuthorizationStatus:
         """Return where a user stands with a server, as far as the store knows. Asks nobody."""
-        config = self._configs.get_server_config(server)
-        return self._sign_ins.status(Key(as_user(user).id, server), config)
+        key = Key(as_user(user).id, server)
+        return self._sign_ins.status(key, self._configs.get_server_config(server, key.user_id))
 
     def revoke(self, server: str, *, user: Any, **options: Unpack[CallOptions]) -> bool:
         """Sign a user out of a server: tokens, sign-ins and connections go, the breaker is reset.
@@ -133,8 +152,10 @@ class Authorizing(Reconnecting):
         """
         key = Key(as_user(user).id, server)
         scope = scope_of(options, self._timeout)
-        config = self._configs.get_server_config(server)
         try:
+            config = self._configs.get_server_config(
+                server, key.user_id, scope.deadline, scope.cancel
+            )
             return self._sign_ins.revoke(key, config, scope)
         except MCPSyncError as failure:
             failure.with_context(server_name=server, user_id=key.user_id)

@@ -211,7 +211,9 @@ class Reconnecting:
         scope = scope_of(part(options).call, self._timeout)
         found: dict[str, Reconnection] = {}
         turns: list[_Turn] = []
-        for name, config in self._configs.get_all_server_configs().items():
+        for name, config in self._configs.get_all_server_configs(
+            owner, scope.deadline, scope.cancel
+        ).items():
             if not self._sign_ins.are_for(config) or facts_of(config).scope in ("app", "request"):
                 continue
             key = Key(owner.id, name)
@@ -292,11 +294,13 @@ class Reconnecting:
 
         Whatever goes wrong here does not undo the sign-in: the next call tries again.
         """
-        config = self._configs.get_server_config(key.server_name)
-        if config is None or facts_of(config).scope in ("app", "request"):
-            return
         mine: ManagerOptions = {"timeout": scope.deadline, "cancel": scope.cancel}
         try:
+            config = self._configs.get_server_config(
+                key.server_name, key.user_id, scope.deadline, scope.cancel
+            )
+            if config is None or facts_of(config).scope in ("app", "request"):
+                return
             connection = self._connect(key, config, owner, mine, force_new=True)
             self._catalogues.tools(connection, scope)
         except MCPSyncError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -39,6 +41,7 @@ from .request_scope import RequestScope
 from .table import ConnectionTable
 from .users import UserConnectionManager
 
+NOT_LATE = 0.01  # seconds that finding a configuration may take before they count
 CLOSED_AT_ONCE = 4  # requests' scopes; each may have calls to wait for
 
 
@@ -69,7 +72,8 @@ class Router:
     Thread-safe.
 
     Args:
-        require: Returns the configuration of a server as it is now, or raises ``ServerNotFound``.
+        require: Returns the configuration of a server as it is now for a user, or raises
+            ``ServerNotFound``; given the call's timeout and cancellation, as it came with them.
         users: The users' connections.
         app: The application's.
         request_table: Makes the table of a request's.
@@ -81,7 +85,7 @@ class Router:
 
     def __init__(
         self,
-        require: Callable[[str], ServerConfig],
+        require: Callable[[str, Any, Any, Any], ServerConfig],
         users: UserConnectionManager,
         app: ConnectionsRepository,
         request_table: Callable[[], ConnectionTable],
@@ -122,9 +126,11 @@ class Router:
         notice_fork()
         owner: User | None = None
         try:
-            config = self._require(server)
+            began = time.monotonic()
+            config = self._require(server, user, options.get("timeout"), options.get("cancel"))
+            late = time.monotonic() - began
             owner = None if user is None else as_user(user)
-            return self._lease(server, config, owner, options, of_user)
+            return self._lease(server, config, owner, options, of_user, late)
         except MCPSyncError as error:
             if isinstance(error, ServerNotFound):
                 self._close_leftovers(server, user)
@@ -138,9 +144,13 @@ class Router:
         owner: User | None,
         options: ManagerOptions,
         of_user: bool,
+        late: float,
     ) -> Lease:
         parted = part(options)
         scope = scope_of(parted.call, config.timeout or self._timeout)
+        if late > NOT_LATE:
+            left = scope.deadline.within(max(0.0, scope.deadline.timeout - late))
+            scope = dataclasses.replace(scope, deadline=left)
         facts = facts_of(config)
         made_from = ConnectionOptions(
             config,
@@ -155,18 +165,25 @@ class Router:
             key = self._users.key_of(server, made_from)
         elif lender is not None:
             key = Key(None, server)
-            made_from = made_from._replace(user=None, custom_user_vars=None)  # it is for everybody
+            shared = config if owner is None else self._shared(server, config)
+            made_from = made_from._replace(config=shared, user=None, custom_user_vars=None)
         elif facts.scope == "request":
             key = Key(as_user(owner).id, server)
             require_flow_manager(server, made_from)
             lender, afterwards = self._request(parted.request_body, parted.request_scope)
             made_from = made_from._replace(request_body=lender.body)
         else:
-            text = f'No connection found for server "{server}".'
-            raise ConfigurationError(text, server_name=server)
+            raise _no_connection(server)
         if facts.templated or made_from.connection_timeout is not None:
             scope = _with_own(scope, made_from)
         return Lease(lender, key, made_from, scope, afterwards)
+
+    def _shared(self, server: str, config: ServerConfig) -> ServerConfig:
+        """Return the configuration of a server that is for everybody, whatever is said for one."""
+        shared = self._require(server, None, None, None)
+        if shared is not config and not facts_of(shared).app_level:
+            raise _no_connection(server)
+        return shared
 
     def _flow_manager_for(self, config: ServerConfig) -> FlowManager | None:
         found = self._flow_manager
@@ -250,6 +267,10 @@ def _with_own(scope: CallScope, made_from: ConnectionOptions) -> CallScope:
         has_own_values=bool(scope.headers or made_from.custom_user_vars),
         has_own_limit=made_from.connection_timeout is not None,
     )
+
+
+def _no_connection(server: str) -> ConfigurationError:
+    return ConfigurationError(f'No connection found for server "{server}".', server_name=server)
 
 
 def borrowed_once(lease: Lease) -> Connection:

@@ -11,8 +11,19 @@ from .sealing import new_key
 if TYPE_CHECKING:
     from .redis import RedisStore
     from .sqlite import SQLiteStore
+    from .user_servers import SQLiteUserServers, UserServer, UserServers
 
-__all__ = ["Entry", "MemoryStore", "RedisStore", "SQLiteStore", "Store", "new_key"]
+__all__ = [
+    "Entry",
+    "MemoryStore",
+    "RedisStore",
+    "SQLiteStore",
+    "SQLiteUserServers",
+    "Store",
+    "UserServer",
+    "UserServers",
+    "new_key",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from .redis import RedisStore
 
         return RedisStore
+    if name in ("SQLiteUserServers", "UserServer", "UserServers"):
+        from . import user_servers
+
+        return getattr(user_servers, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
-from .._runtime.backoff import pause
 from .._runtime.clock import Clock, SystemClock
-from .._runtime.deadline import Deadline
-from .._runtime.fork import after_fork_in_child, notice_fork
-from .._runtime.locks import assert_none_held
-from ..errors import StoreError
+from ._sqlite_file import SQLiteFile
 from .base import Entry, check_key, check_value
 from .sealing import Keys, Sealer
-
-BUSY: Final = 10.0  # seconds to wait for other processes' writes
-RETRY: Final = 0.01  # seconds until a file that others are just opening is tried again
-IDLE: Final = 4  # connections kept for the next threads
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -58,19 +46,14 @@ class SQLiteStore:
     def __init__(
         self, path: str | os.PathLike[str], *, key: Keys = None, clock: Clock | None = None
     ) -> None:
-        self._path = Path(path)
         self._clock = clock or SystemClock()
-        self._sealer = Sealer(key, f"The file {self._path.name}")
-        self._idle: deque[sqlite3.Connection] = deque()
-        self._parents: list[deque[sqlite3.Connection]] = []
-        with self._connection() as connection:
-            connection.executescript(_SCHEMA)
-        after_fork_in_child(self._forget)
+        self._sealer = Sealer(key, f"The file {Path(path).name}")
+        self._file = SQLiteFile(path, _SCHEMA)
 
     def get(self, key: str) -> Entry | None:
         """See :meth:`Store.get`."""
         check_key(key)
-        with self._connection() as connection:
+        with self._file.lend() as connection:
             row = connection.execute(
                 "SELECT value, version FROM entries WHERE key = ? AND (until IS NULL OR until > ?)",
                 (key, self._clock.time()),
@@ -81,7 +64,7 @@ class SQLiteStore:
         """See :meth:`Store.set`."""
         check_key(key)
         check_value(value, ttl)
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             return self._put(connection, key, value, ttl)
 
     def compare_and_set(
@@ -90,7 +73,7 @@ class SQLiteStore:
         """See :meth:`Store.compare_and_set`."""
         check_key(key)
         check_value(value, ttl)
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             if self._version(connection, key) != version:
                 return None
             return self._put(connection, key, value, ttl)
@@ -98,7 +81,7 @@ class SQLiteStore:
     def delete(self, key: str, version: int | None = None) -> bool:
         """See :meth:`Store.delete`."""
         check_key(key)
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             found = self._version(connection, key)
             if found is None or version not in (None, found):
                 return False
@@ -108,7 +91,7 @@ class SQLiteStore:
     def take(self, key: str) -> bytes | None:
         """See :meth:`Store.take`."""
         check_key(key)
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             row = connection.execute(
                 "SELECT value FROM entries WHERE key = ? AND (until IS NULL OR until > ?)",
                 (key, self._clock.time()),
@@ -120,7 +103,7 @@ class SQLiteStore:
         """See :meth:`Store.acquire`."""
         check_key(name)
         now = self._clock.time()
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             held = connection.execute(
                 "SELECT 1 FROM locks WHERE name = ? AND until > ?", (name, now)
             ).fetchone()
@@ -134,7 +117,7 @@ class SQLiteStore:
     def extend(self, name: str, token: int, lease: float) -> bool:
         """See :meth:`Store.extend`."""
         now = self._clock.time()
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             done = connection.execute(
                 "UPDATE locks SET until = ? WHERE name = ? AND token = ? AND until > ?",
                 (now + lease, name, token, now),
@@ -143,7 +126,7 @@ class SQLiteStore:
 
     def release(self, name: str, token: int) -> bool:
         """See :meth:`Store.release`."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             done = connection.execute(
                 "DELETE FROM locks WHERE name = ? AND token = ? AND until > ?",
                 (name, token, self._clock.time()),
@@ -152,9 +135,7 @@ class SQLiteStore:
 
     def close(self) -> None:
         """See :meth:`Store.close`. A closed store opens the file again when it is used."""
-        while self._idle:
-            with contextlib.suppress(IndexError):
-                self._idle.pop().close()
+        self._file.close()
 
     def _version(self, connection: sqlite3.Connection, key: str) -> int | None:
         row = connection.execute(
@@ -174,77 +155,6 @@ class SQLiteStore:
             (key, self._sealer.seal(key, value), version, None if ttl is None else now + ttl),
         )
         return version
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection in a transaction that nobody else writes beside."""
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection; what goes wrong with it becomes a ``StoreError``."""
-        assert_none_held("using the store")
-        notice_fork()
-        connection = None
-        try:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = self._opened()
-            yield connection
-        except (sqlite3.Error, OSError) as error:
-            if connection is not None:
-                connection.close()
-                connection = None
-            raise StoreError(f"the store {self._path.name} cannot be used: {error}.") from error
-        finally:
-            if connection is not None:
-                self._give_back(connection)
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        if len(self._idle) < IDLE and not connection.in_transaction:
-            self._idle.append(connection)
-        else:
-            connection.close()
-
-    def _opened(self) -> sqlite3.Connection:
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _turn_to_wal(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _forget(self) -> None:
-        """Leave the parent's connections alone: closing one here would end the parent's locks."""
-        self._parents.append(self._idle)
-        self._idle = deque()
-
-
-def _turn_to_wal(connection: sqlite3.Connection) -> None:
-    """Have the file written ahead. Whoever is first does it, and SQLite has the others not wait."""
-    deadline = Deadline(BUSY)
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or deadline.expired:
-                raise
-            pause(RETRY, deadline)
-        else:
-            return
 
 
 def _number(connection: sqlite3.Connection) -> int:
