@@ -169,7 +169,9 @@ class MCPManager(Calling, Authorizing, Inspecting):
             document=client_metadata,
             client_name=client_name,
             id_token_of=id_token_of,
-            on_behalf=OnBehalf.configured(obo, access_token_of, clock),
+            on_behalf=OnBehalf.configured(
+                obo, access_token_of, clock, self._registry.obo_gate.may_use_obo
+            ),
             guard=policies,
         )
         self._factory = ConnectionFactory(
@@ -199,14 +201,8 @@ class MCPManager(Calling, Authorizing, Inspecting):
         self._app = ConnectionsRepository(self._factory, find, names, clock=clock, **heard)
         self._discovery = Discovery(self._factory, self._catalogues)
         requests = table_of_a_request(self._factory, clock, **told)
-        self._router = Router(
-            self._registry.require,
-            self._users,
-            self._app,
-            requests,
-            self._timeout,
-            self._sign_ins,
-        )
+        require, signs_in = self._registry.require, self._sign_ins
+        self._router = Router(require, self._users, self._app, requests, self._timeout, signs_in)
         self._reconnections = ReconnectionTracker(clock)
         after_fork_in_child(self._forget)
 

@@ -384,6 +384,7 @@ TABLE = """
     obo::a_token_without_a_time_is_good_for_an_hour
 8.8.3 trust: YAML and configuration yes
     obo::what_the_operator_configured_is_trusted
+    registry::a_server_of_yaml_or_config_is_trusted_with_obo
 8.8.3 trust: from the database, with the author's permission
     registry::a_users_server_is_trusted_with_obo_while_its_author_has_the_permission
 8.8.3 trust: a missing author, role or permission, or an error, is no
@@ -403,8 +404,10 @@ TABLE = """
     obo::obo_is_taken_where_headers_can_be_sent
 8.8.5 schema: refused on stdio and websocket
     obo::obo_is_refused_where_they_cannot
+    configuration::obo_is_accepted_over_http_and_rejected_elsewhere
 8.8.5 schema: empty scopes are refused
     obo::empty_scopes_are_refused
+    configuration::obo_has_scopes
 8.8.5 schema: the one for users' input takes it
     configuration::a_user_may_send_obo
 8.8.6 inspector: no temporary connection for OBO
