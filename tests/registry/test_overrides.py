@@ -103,11 +103,11 @@ def test_what_the_environment_says_is_put_in_place_once(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TITLE", "Customers")
-    monkeypatch.setenv("KEY", "literally ${TITLE}")
+    monkeypatch.setenv("KEY", "literally $TITLE")
     servers = {"crm": {"url": URL, "headers": {"X-Key": "${KEY}"}}}
     registry = made(Said(crm={"title": "${TITLE}"}), clock, servers=servers)
     found = registry.get_server_config("crm")
-    assert (found.title, found.headers["X-Key"]) == ("Customers", "literally ${TITLE}")
+    assert (found.title, found.headers["X-Key"]) == ("Customers", "literally $TITLE")
 
 
 def test_a_users_server_is_never_overlaid(clock: FakeClock, tmp_path: Any) -> None:

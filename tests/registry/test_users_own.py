@@ -437,7 +437,8 @@ def manager_with(
     made: list[MCPManager] = []
 
     def make(servers: dict[str, Any] | None = None, **options: Any) -> MCPManager:
-        made.append(MCPManager(servers or {}, user_servers=database, connect_attempts=1, **options))
+        options = {"allowed_addresses": ["127.0.0.0/8"], "connect_attempts": 1, **options}
+        made.append(MCPManager(servers or {}, user_servers=database, **options))
         return made[-1]
 
     yield make
