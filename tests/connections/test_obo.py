@@ -427,7 +427,8 @@ def test_what_it_raises_is_told_as_what_it_is_and_nothing_is_sent(idp, people):
 
 @pytest.mark.parametrize("more", [{"source": "user"}, {"db_id": "7"}])
 def test_what_a_user_configured_gets_no_token(idp, people, more):
-    with manager_of(idp, people, more) as manager:
+    here = ["127.0.0.0/8"]
+    with manager_of(idp, people, more, allowed_addresses=here) as manager:
         error = failed(manager)
         assert (error.reason, error.retryable) == ("not_permitted", False)
         assert error.user_message == (

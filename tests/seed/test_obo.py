@@ -44,6 +44,7 @@ def manager_of(idp: Entra, service: OboTokenService, clock: FakeClock, **more: A
         access_token_of=lambda _: token,
         clock=clock,
         idle_timeout=1_000_000,
+        allowed_addresses=["127.0.0.0/8"],  # for what users configure
     )
 
 

@@ -182,7 +182,8 @@ def test_no_connection_is_made_to_look_at_a_server_with_obo(server: LocalServer)
 def test_a_users_server_is_looked_at_before_it_is_added(
     database: SQLiteUserServers, nowhere: str, server: LocalServer
 ) -> None:
-    with MCPManager({}, user_servers=database, connect_attempts=1) as manager:
+    here = {"allowed_addresses": ["127.0.0.0/8"], "connect_attempts": 1}
+    with MCPManager({}, user_servers=database, **here) as manager:
         with pytest.raises(InspectionFailed, match='Failed to connect to MCP server "notes"'):
             manager.registry.add_server("notes", {"url": nowhere}, user="ada")
         assert manager.registry.get_server_config("notes", "ada") is None
