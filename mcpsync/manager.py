@@ -242,7 +242,7 @@ class MCPManager(Calling, Authorizing, Inspecting):
             ServerNotFound: No server of that name is configured.
             MCPSyncError: It could not be made.
         """
-        return self._connected(server, user, options, borrowed_once)
+        return self._leased(server, user, options, borrowed_once)
 
     def get_user_connection(
         self,
@@ -276,7 +276,7 @@ class MCPManager(Calling, Authorizing, Inspecting):
                 server, lease.options, lease.scope, force_new=force_new
             )
 
-        return self._connected(server, as_user(user), options, connect, of_user=True)
+        return self._leased(server, as_user(user), options, connect, of_user=True)
 
     def request_scope(self, body: Mapping[str, Any] | None = None) -> RequestScope:
         """Begin the part of a request in which its own connections may be used. [seed, later]

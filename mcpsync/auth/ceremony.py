@@ -68,7 +68,7 @@ class Ceremony:
         self.clock = clock or SystemClock()
         self.storage = storage or TokenStorage(store, self.clock)
         self.flows = FlowStateManager(store, self.clock)
-        self._server_url = self.server_url = server_url
+        self.server_url = server_url
         self._options = options
         self._fetcher = fetcher
         self._discovery = Discovery(fetcher)
@@ -186,30 +186,24 @@ class Ceremony:
                 "audience": audience,
                 "resource": found.resource.resource if found.resource is not None else None,
                 "scopes": list(scopes),
-                "dpop_key": DPoPKey(self.clock).pem if self._binds(found) else None,
+                "dpop_key": DPoPKey(self.clock).pem if found.binds(options.dpop) else None,
             },
         )
-
-    def _binds(self, found: Discovered) -> bool:
-        """Whether tokens are to be bound to a key: as configured, or as the server needs it."""
-        if self._options.dpop is not None:
-            return self._options.dpop
-        return found.resource is not None and found.resource.dpop_bound_access_tokens_required
 
     def _found(self, demand: Demand, deadline: Deadline, cancel: Cancellation | None) -> Discovered:
         options = self._options
         if options.authorization_url and options.token_url and options.client_id:
             server = ServerMetadata(
-                issuer=options.issuer or self._server_url,
+                issuer=options.issuer or self.server_url,
                 authorization_endpoint=options.authorization_url,
                 token_endpoint=options.token_url,
                 revocation_endpoint=options.revocation_url,
                 code_challenge_methods_supported=("S256",),
                 is_guess=options.issuer is None,
             )
-            return Discovered(server, None, canonical_resource(self._server_url))
+            return Discovered(server, None, canonical_resource(self.server_url))
         return self._discovery.find(
-            self._server_url,
+            self.server_url,
             deadline,
             cancel,
             hint=demand.resource_metadata,
@@ -279,7 +273,7 @@ class Ceremony:
         self, flow: Flow, code: str, deadline: Deadline, cancel: Cancellation | None
     ) -> Grant:
         facts = flow.facts
-        if facts["resource"] is not None and not covers(facts["resource"], self._server_url):
+        if facts["resource"] is not None and not covers(facts["resource"], self.server_url):
             raise OAuthError(
                 "the server was configured anew meanwhile; sign in again.",
                 error="resource_mismatch",

@@ -46,6 +46,12 @@ class Discovered(NamedTuple):
     resource: ResourceMetadata | None
     audience: str | None
 
+    def binds(self, configured: bool | None) -> bool:
+        """Whether tokens are to be bound to a key: as configured, or as the server needs it."""
+        if configured is not None:
+            return configured
+        return self.resource is not None and self.resource.dpop_bound_access_tokens_required
+
 
 class Discovery:
     """Asks a server, and those whom it names, about signing in. Thread-safe.

@@ -127,6 +127,16 @@ def put_on(request: PreparedRequest, tokens: Tokens, key: DPoPKey | None) -> Non
         request.headers.update(proof)
 
 
+def token_in(request: PreparedRequest) -> str | None:
+    """Return the access token that a request was sent with, if it was with one."""
+    return str(request.headers.get("Authorization", "")).partition(" ")[2] or None
+
+
+def lacks_nonce(request: PreparedRequest, key: DPoPKey | None) -> bool:
+    """Whether the proof of a request lacks the nonce that is known by now."""
+    return key is not None and key.is_stale(request.url or "", request.headers.get("DPoP"))
+
+
 def check_bound(tokens: Tokens) -> None:
     """Refuse a token that is bound to no key, where one was wanted. (RFC 9449, section 5)
 

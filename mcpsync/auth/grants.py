@@ -14,17 +14,9 @@ from typing import Final, TypeAlias, Unpack
 from ..errors import ConfigurationError, OAuthError
 from .clients import ClientCredentials as Client
 from .clients import known_method, preferred_method
-from .machines import Asked, GrantOptions, MachineAuthorizer, MachineGrant
+from .machines import Asked, GrantOptions, MachineGrant
 from .metadata import ServerMetadata
 from .token_endpoint import ClientKey, TokenEndpoint
-
-__all__ = [
-    "ClientCredentialsGrant",
-    "EnterpriseManaged",
-    "MachineAuthorizer",
-    "MachineGrant",
-    "WorkloadIdentity",
-]
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105

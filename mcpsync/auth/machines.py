@@ -17,7 +17,7 @@ from ..http import Authorizer, Fetcher, Occasion
 from .challenge import Demand, demand_of
 from .clients import ClientCredentials
 from .discovery import Discovered, Discovery
-from .dpop import DPoPKey, check_bound, put_on
+from .dpop import DPoPKey, check_bound, lacks_nonce, put_on, token_in
 from .metadata import ServerMetadata, canonical_resource
 from .oauth import fetcher_beside
 from .scopes import OFFLINE, Scopes, scopes_to_ask_for
@@ -178,13 +178,12 @@ class MachineAuthorizer(Authorizer):
             return
         if occasion.attempt == 0 and not self._is_good(held):
             held = self._new(self._demand, occasion, None)
-        tokens, key = held.tokens, self._key
-        put_on(request, tokens, key)
+        put_on(request, held.tokens, self._key)
 
     def accepted(self, request: PreparedRequest) -> None:
         """Take note that the server took a token: it was not given in vain."""
         held = self._held
-        if held is not None and not held.taken and held.tokens.access_token == _token_in(request):
+        if held is not None and not held.taken and held.tokens.access_token == token_in(request):
             held.taken = True
 
     def note(self, url: str, headers: Mapping[str, str]) -> None:
@@ -206,13 +205,12 @@ class MachineAuthorizer(Authorizer):
         if status != 401:
             return False
         demand = demand_of(headers.get("www-authenticate"))
-        sent = _token_in(request)
+        sent = token_in(request)
         if sent is None:
             self._new(demand, occasion, None)
             return True
         if demand.error == NONCE_WANTED:
-            url, proof, key = request.url or self._url, request.headers.get("DPoP"), self._key
-            return key is not None and key.is_stale(url, proof)
+            return lacks_nonce(request, self._key)
         if self._is_hopeless(sent, occasion):
             return False
         return self._new(demand, occasion, sent).tokens.access_token != sent
@@ -250,7 +248,7 @@ class MachineAuthorizer(Authorizer):
         wanted = scopes_to_ask_for(demand.scope, grant.scopes, found.resource, found.server)
         scopes = tuple(scope for scope in wanted if scope != OFFLINE)
         resource = found.audience if grant.send_resource else None
-        is_bound = self._binds(found)
+        is_bound = found.binds(grant.dpop)
         if is_bound and self._key is None:
             self._key = DPoPKey(self._clock)
         endpoint = TokenEndpoint(
@@ -289,14 +287,5 @@ class MachineAuthorizer(Authorizer):
             raise OAuthError("nobody says who issues tokens for this server.", error="no_metadata")
         return found
 
-    def _binds(self, found: Discovered) -> bool:
-        if self._grant.dpop is not None:
-            return self._grant.dpop
-        return found.resource is not None and found.resource.dpop_bound_access_tokens_required
-
     def __repr__(self) -> str:
         return "MachineAuthorizer(…)"
-
-
-def _token_in(request: PreparedRequest) -> str | None:
-    return str(request.headers.get("Authorization", "")).partition(" ")[2] or None

@@ -12,7 +12,7 @@ from ..errors import AuthorizationRequired, InsufficientScope, OAuthError
 from ..http import Authorizer, Occasion
 from .ceremony import Ceremony
 from .challenge import Demand, demand_of
-from .dpop import DPoPKey, put_on
+from .dpop import DPoPKey, lacks_nonce, put_on, token_in
 from .scopes import Scopes
 from .token_endpoint import NONCE_WANTED, Tokens
 from .tokens import SEEN_THROUGH, Grant, NoGrant
@@ -66,7 +66,7 @@ class SignIn(Authorizer):
     def accepted(self, request: PreparedRequest) -> None:
         """Trust a token that a 401 brought as much as any other: it was good."""
         doubtful, _ = self._doubtful
-        if doubtful and _token_in(request) == doubtful:
+        if doubtful and token_in(request) == doubtful:
             self._doubtful = "", 0.0
 
     def note(self, url: str, headers: Mapping[str, str]) -> None:
@@ -90,12 +90,12 @@ class SignIn(Authorizer):
         """
         challenge = headers.get("www-authenticate")
         demand = demand_of(challenge)
-        sent = _token_in(request)
+        sent = token_in(request)
         if status == 403:
             if demand.error != "insufficient_scope":
                 return False
             return self._reach_further(demand, challenge, sent, occasion)
-        if demand.error == NONCE_WANTED and self._is_stale(request):
+        if demand.error == NONCE_WANTED and lacks_nonce(request, self._key):
             return True  # the nonce was noted
         token, when = self._doubtful
         if sent is not None and sent == token and self._clock.monotonic() - when < DOUBTFUL:
@@ -108,11 +108,6 @@ class SignIn(Authorizer):
         if sent is not None:  # otherwise it may be one that nobody has refreshed
             self._doubtful = grant.tokens.access_token, self._clock.monotonic()
         return True
-
-    def _is_stale(self, request: PreparedRequest) -> bool:
-        """Whether the proof of a request lacks the nonce that is known by now."""
-        key, proof = self._key, request.headers.get("DPoP")
-        return key is not None and key.is_stale(request.url or "", proof)
 
     def _current(self) -> Grant | None:
         grant, when = self._seen
@@ -266,8 +261,3 @@ class SignIn(Authorizer):
 
     def __repr__(self) -> str:
         return "SignIn(…)"
-
-
-def _token_in(request: PreparedRequest) -> str | None:
-    value = str(request.headers.get("Authorization", ""))
-    return value.partition(" ")[2] or None

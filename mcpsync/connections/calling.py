@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from .._runtime.clock import Clock
-from .._runtime.deadline import Deadline
 from ..config import as_user
 from ..errors import (
     AuthorizationRequired,
@@ -18,7 +17,6 @@ from ..errors import (
 )
 from ..events import CallFinished, Emit, EventSink
 from ..session.callbacks import ProgressCallback
-from ..transports.base import CallScope
 from .connection import Connection
 from .disposal import Lease
 from .options import ManagerOptions
@@ -69,25 +67,17 @@ class Calling:
             CircuitOpen: The server failed too often lately. Nothing was sent.
             MCPSyncError: As :meth:`mcpsync.Client.call_tool`.
         """
+
+        def call(lease: Lease) -> CallToolResult:
+            with lease as connection:
+                return connection.call_tool_in(
+                    lease.scope, tool, arguments, progress_callback, options.get("meta")
+                )
+
         began = 0.0 if self._on_event is None else self._clock.monotonic()
         failure: str | None = None
         try:
-            lease = self._router.lease(server, user, options)
-            try:
-                with lease as connection:
-                    return connection.call_tool_in(
-                        lease.scope, tool, arguments, progress_callback, options.get("meta")
-                    )
-            except AuthorizationRequired as required:
-                deadline = lease.scope.deadline
-                return self._after_sign_in(
-                    required,
-                    lease.scope,
-                    options,
-                    lambda: self._call_again(
-                        server, tool, arguments, user, progress_callback, options, deadline
-                    ),
-                )
+            return self._leased(server, user, options, call)
         except MCPSyncError as error:
             failure = type(error).__name__
             error.with_context(server_name=server, user_id=_id_of(user), tool_name=tool)
@@ -100,64 +90,41 @@ class Calling:
                 seconds = self._clock.monotonic() - began
                 self._emit(CallFinished(server, _id_of(user), tool, seconds, failure))
 
-    def _call_again(
-        self,
-        server: str,
-        tool: str,
-        arguments: Mapping[str, Any] | None,
-        user: Any,
-        progress_callback: ProgressCallback | None,
-        options: ManagerOptions,
-        deadline: Deadline,
-    ) -> CallToolResult:
-        lease = self._router.lease(server, user, {**options, "timeout": deadline})
-        with lease as connection:
-            return connection.call_tool_in(
-                lease.scope, tool, arguments, progress_callback, options.get("meta")
-            )
-
-    def _after_sign_in(
-        self,
-        required: AuthorizationRequired,
-        scope: CallScope,
-        options: ManagerOptions,
-        again: Callable[[], T],
-    ) -> T:
-        """Wait for the user where the caller does; the request was turned down unseen."""
-        who = WhoMayWait(
-            options.get("oauth_start"),
-            options.get("oauth_end"),
-            bool(options.get("return_on_oauth")),
-        )
-        return self._sign_ins.go_on(required, scope, who, again)
-
-    def _connected(
+    def _leased(
         self,
         server: str,
         user: Any,
         options: ManagerOptions,
-        connect: Callable[[Lease], T],
+        do: Callable[[Lease], T],
         *,
         of_user: bool = False,
     ) -> T:
-        """Connect; where the caller waits for a user who has to sign in, again after that."""
+        """Do it over a lease; where the caller waits for a user to sign in, once more after that.
+
+        What was turned down for want of a sign-in has not been run.
+        """
         lease = self._router.lease(server, user, options, of_user=of_user)
         try:
-            return connect(lease)
+            return do(lease)
         except AuthorizationRequired as required:
             again: ManagerOptions = {**options, "timeout": lease.scope.deadline}
-            return self._after_sign_in(
+            who = WhoMayWait(
+                options.get("oauth_start"),
+                options.get("oauth_end"),
+                bool(options.get("return_on_oauth")),
+            )
+            return self._sign_ins.go_on(
                 required,
                 lease.scope,
-                options,
-                lambda: connect(self._router.lease(server, user, again, of_user=of_user)),
+                who,
+                lambda: do(self._router.lease(server, user, again, of_user=of_user)),
             )
 
     @contextlib.contextmanager
     def _lent(self, server: str, user: Any, options: ManagerOptions) -> Iterator[Connection]:
         """Lend a connection to a caller who waits for a user who has to sign in."""
         with contextlib.ExitStack() as lent:
-            yield self._connected(server, user, options, lent.enter_context)
+            yield self._leased(server, user, options, lent.enter_context)
 
     def resume(
         self,
@@ -193,38 +160,23 @@ class Calling:
                 server_name=server,
                 user_id=required.user_id,
             )
-        with self._telling(server, required.user_id, required.tool_name):
-            lease = self._router.lease(server, user, options)
-            try:
-                return self._resumed(lease, required, responses, options)
-            except AuthorizationRequired as turned_down:
-                again: ManagerOptions = {**options, "timeout": lease.scope.deadline}
-                return self._after_sign_in(
-                    turned_down,
-                    lease.scope,
-                    options,
-                    lambda: self._resumed(
-                        self._router.lease(server, user, again), required, responses, options
-                    ),
+
+        def resume(
+            lease: Lease,
+        ) -> CallToolResult | GetPromptResult | ReadResourceResult:
+            with lease as connection:
+                scope = lease.scope
+                return connection.resume(
+                    required,
+                    responses,
+                    timeout=scope.deadline,
+                    cancel=scope.cancel,
+                    headers=scope.headers,
+                    meta=options.get("meta"),
                 )
 
-    def _resumed(
-        self,
-        lease: Lease,
-        required: InputRequired,
-        responses: Mapping[str, Any],
-        options: ManagerOptions,
-    ) -> CallToolResult | GetPromptResult | ReadResourceResult:
-        with lease as connection:
-            scope = lease.scope
-            return connection.resume(
-                required,
-                responses,
-                timeout=scope.deadline,
-                cancel=scope.cancel,
-                headers=scope.headers,
-                meta=options.get("meta"),
-            )
+        with self._telling(server, required.user_id, required.tool_name):
+            return self._leased(server, user, options, resume)
 
     @contextlib.contextmanager
     def _telling(self, server: str, user_id: str | None, tool: str | None) -> Iterator[None]:

@@ -25,7 +25,6 @@ from mcpsync.errors import (
     RequestCancelled,
     RequestTimeout,
 )
-from mcpsync.session.opening import eras
 from mcpsync.stores import MemoryStore
 from mcpsync.testing import FakeClock, Fault, LocalServer, Page
 from support.authority import Authority
@@ -36,11 +35,7 @@ ADA = Key("ada", "crm")
 MINUTE = 60.0
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_known_of_any_server() -> Iterator[None]:
-    eras.reset()
-    yield
-    eras.reset()
+pytestmark = pytest.mark.usefixtures("nothing_is_known")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from mcpsync.errors import (
     RequestCancelled,
     RequestTimeout,
 )
-from mcpsync.session.opening import eras
 from mcpsync.stores import MemoryStore
 from mcpsync.testing import FakeClock, Page
 from support.authority import Authority
@@ -34,25 +32,7 @@ from support.people import (
 )
 from support.threads import Gate, outcome, start, wait_until
 
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known_of_any_server() -> Iterator[None]:
-    eras.reset()
-    yield
-    eras.reset()
-
-
-@pytest.fixture(params=["legacy", "modern"])
-def authority(request: pytest.FixtureRequest) -> Iterator[Authority]:
-    with Authority(era=request.param) as authority:
-        yield authority
-        assert authority.mcp.violations == []
-
-
-@pytest.fixture
-def one() -> Iterator[Authority]:
-    with Authority() as authority:
-        yield authority
+pytestmark = pytest.mark.usefixtures("nothing_is_known")
 
 
 class Screen:
