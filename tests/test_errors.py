@@ -52,7 +52,7 @@ def descendants(cls):
     """*cls* and all its subclasses that are ours."""
     found = [cls]
     for child in cls.__subclasses__():
-        if child.__module__ == "mcpsync.errors":
+        if child.__module__.startswith("mcpsync.errors"):
             found += descendants(child)
     return list(dict.fromkeys(found))
 
