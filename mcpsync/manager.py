@@ -28,6 +28,7 @@ from .client.options import (
 )
 from .config import ServerConfig, as_user
 from .config.loading import load_yaml
+from .config.settings import read_settings
 from .connections import (
     Connection,
     ConnectionFactory,
@@ -189,7 +190,7 @@ class MCPManager(Calling, Authorizing, Inspecting):
             sign_ins=self._sign_ins,
             guard=policies,
         )
-        self._registry.inspect_with(ServerInspector(self._factory, session=session))
+        self._registry.inspect_with(ServerInspector(self._factory))
         told: dict[str, Any] = {"emit": self._emit, "tell_reuse": on_event is not None}
         self._users = UserConnectionManager(
             self._factory,
@@ -208,12 +209,16 @@ class MCPManager(Calling, Authorizing, Inspecting):
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **options: Any) -> Self:
-        """Make a manager for the servers of a YAML file; *options* are the constructor's.
+        """Make a manager for the servers of a YAML or JSON file, and its ``mcpSettings``.
+
+        Args:
+            path: The file.
+            options: The constructor's; what is said here counts, whatever the file says of it.
 
         Raises:
             ConfigurationError: The file, or a configuration in it, is wrong.
         """
-        return cls(load_yaml(path), **options)
+        return cls(load_yaml(path), **{**read_settings(path), **options})
 
     # -- lending ----------------------------------------------------------------------------------
 

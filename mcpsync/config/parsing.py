@@ -123,10 +123,12 @@ def as_we_spell(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """Return *value* with each field of the server spelt as we do.
 
     Raises:
-        ConfigurationError: A field is there twice, spelt in two ways.
+        ConfigurationError: A field is there twice, spelt in two ways, or its name is no text.
     """
     written: dict[str, Any] = {}
     for key, item in value.items():
+        if not isinstance(key, str):
+            raise mistake(name, (str(key)[:100],), "the name of a field is a text")
         ours = SPELLINGS.get(key, key)
         if ours in written:
             raise mistake(name, (ours,), "it is there twice, spelt in two ways")

@@ -18,8 +18,14 @@ from .._runtime.fork import after_fork_in_child
 from ..client.caching import DEFAULT_CACHE, AnswerStore, ResponseCache
 from ..client.carriers import settings_for
 from ..client.making import ClientOptions, checked_client_options
-from ..config import ServerConfig, StdioServerConfig, is_where_the_operator_says
+from ..config import (
+    HttpServerConfig,
+    ServerConfig,
+    StdioServerConfig,
+    is_where_the_operator_says,
+)
 from ..config.fingerprint import fingerprint
+from ..config.templates import PLACEHOLDER
 from ..errors import (
     AuthError,
     CircuitOpen,
@@ -34,11 +40,12 @@ from ..errors import (
     RequestTimeout,
 )
 from ..events import BreakerClosed, BreakerOpened, ConnectionRetried, Emit
-from ..http import Authorizer, HttpSettings, Limits
+from ..http import Authorizer, Fetcher, HttpSettings, Limits
 from ..http.settings import Session
 from ..security.guard import Guard
 from ..transports.base import CallScope
 from .connection import TRUST, Connection, ConnectionOptions, Key, fill_in
+from .guarding import fetcher_for
 from .listing import read_catalogue
 from .signing_in import SignIns
 
@@ -243,6 +250,23 @@ class ConnectionFactory:
             return list(read_catalogue(connection, scope).tools)
         finally:
             connection.close()
+
+    def check_reach(self, server_name: str, config: ServerConfig) -> None:
+        """Refuse a server that must not be where it is said to be. Nothing is resolved or sent.
+
+        Where that is not known without a user it is not refused here, but when it is connected to.
+
+        Raises:
+            RefusedError: The guard forbids it.
+            ConfigurationError: Its configuration is not usable.
+        """
+        if isinstance(config, StdioServerConfig) or PLACEHOLDER.search(config.url):
+            return
+        self._settings_of(server_name, config, ConnectionOptions(config))
+
+    def fetcher_for(self, config: HttpServerConfig) -> Fetcher:
+        """Return what asks a server, and those whom it names, before anybody connects to it."""
+        return fetcher_for(self._guard, config, config.url, self._session)
 
     def lost(self, connection: Connection) -> None:
         """Take note that a connection was found dead: it has to be made again. [seed 2.6]"""

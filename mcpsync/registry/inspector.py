@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,15 +14,12 @@ from .._runtime.deadline import Deadline
 from .._runtime.fanout import fan_out
 from ..auth.detection import detect_oauth_requirement
 from ..auth.metadata import ResourceMetadata
-from ..auth.oauth import fetcher_beside
 from ..config import HttpServerConfig, ServerConfig
-from ..config.predicates import facts_of, is_user_sourced
+from ..config.predicates import facts_of
 from ..connections import Connection, ConnectionFactory, Key
 from ..connections.connection import ConnectionOptions
 from ..connections.listing import read_catalogue
 from ..errors import ConnectionClosed, MCPSyncError, RequestCancelled
-from ..http import Fetcher
-from ..http.settings import Session
 from ..parsers import tool_functions
 from ..transports.base import CallScope
 
@@ -34,8 +31,6 @@ logger = logging.getLogger(__name__)
 INSPECTION_TIMEOUT: Final = 30.0  # seconds for one server [seed]
 AT_ONCE: Final = 8  # servers that are looked at at a time
 GOODBYE: Final = 2.0  # seconds that closing the connection may take
-
-Check = Callable[[ServerConfig], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +74,12 @@ class ServerInspector:
     again at once.
 
     Args:
-        factory: Makes connections; it is kept alive by its manager alone.
-        check: Called with a configuration before anything is sent; raises if it may not be used.
-        session: Where proxies and TLS settings come from.
+        factory: Makes connections, and says where they may lead; it is kept alive by its manager
+            alone.
     """
 
-    def __init__(
-        self,
-        factory: ConnectionFactory,
-        *,
-        check: Check | None = None,
-        session: Session | None = None,
-    ) -> None:
-        self._factory = weakref.ref(factory)  # it is a manager's, which would never be collected
-        self._check = check
-        self._session = session
+    def __init__(self, factory: ConnectionFactory) -> None:
+        self._made_by = weakref.ref(factory)  # it is a manager's, which would never be collected
 
     def inspect(
         self,
@@ -118,8 +104,7 @@ class ServerInspector:
         limit = (deadline or Deadline(INSPECTION_TIMEOUT)).within(INSPECTION_TIMEOUT)
         found = Inspection(server_name)
         try:
-            if self._check is not None:
-                self._check(config)
+            self._factory.check_reach(server_name, config)
             found = self._sign_in_of(config, found, limit, cancel)
             if is_to_be_connected(config) and not found.requires_oauth:
                 found = self._look(config, found, CallScope(limit, cancel))
@@ -161,6 +146,13 @@ class ServerInspector:
             found[name] = outcome
         return found
 
+    @property
+    def _factory(self) -> ConnectionFactory:
+        factory = self._made_by()
+        if factory is None:
+            raise ConnectionClosed("the manager that connects is gone.")
+        return factory
+
     def _sign_in_of(
         self,
         config: ServerConfig,
@@ -171,13 +163,9 @@ class ServerInspector:
         said = sign_in_as_said(config)
         if said is not None or not isinstance(config, HttpServerConfig):
             return replace(found, requires_oauth=bool(said))
-        mine = is_user_sourced(config)
-        fetcher = (
-            Fetcher(session=self._session) if mine else fetcher_beside(config.url, self._session)
-        )
         answer = detect_oauth_requirement(
             config.url,
-            fetcher,
+            self._factory.fetcher_for(config),
             on_auth_error=not config.headers,  # nobody knows what it says to who has these
             deadline=limit,
             cancel=cancel,
@@ -186,10 +174,7 @@ class ServerInspector:
 
     def _look(self, config: ServerConfig, found: Inspection, scope: CallScope) -> Inspection:
         """Connect, ask for everything at a time, and leave."""
-        factory = self._factory()
-        if factory is None:
-            raise ConnectionClosed("the manager that connects is gone.")
-        connection = factory.create(
+        connection = self._factory.create(
             Key(None, found.server_name), ConnectionOptions(config), scope, ephemeral=True
         )
         try:

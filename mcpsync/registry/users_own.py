@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from .._runtime.clock import Clock
 from ..config import ServerConfig, fingerprint, parse_server
 from ..config.names import normalize_server_name, shadowed_names
-from ..config.templates import PLACEHOLDER
+from ..config.parsing import as_we_spell
+from ..config.user_input import parse_user_server
 from ..errors import (
     ConfigurationError,
     MCPSyncError,
@@ -19,51 +19,16 @@ from ..errors import (
     StoreError,
 )
 from ..stores.user_servers import UserServer, UserServers
-from .permissions import OF_THE_REGISTRY, OboGate, fields_of_schema
+from .permissions import OboGate
 from .reading import ReadThrough
 from .secrets import keep_secrets
 
 logger = logging.getLogger(__name__)
 
-# What is the operator's to say, though a configuration may have it. [seed: section 6]
-OF_THE_OPERATOR: Final = frozenset(
-    {
-        *("command", "args", "env", "cwd", "stderr", "scope", "startup", "proxy"),
-        *("timeout", "connect_timeout", "init_timeout", "sse_read_timeout"),
-        *("server_instructions", "chat_menu", "requires_oauth", "custom_user_vars"),
-        *("oauth_headers",),
-    }
-)
-_ENVIRONMENT: Final = re.compile(r"\$\{")
 FOUND: Final = "requires_oauth"  # what the inspection writes into an entry, and nobody else
 
 Inspect = Callable[[str, ServerConfig], ServerConfig]
 Checked = Mapping[str, Any]
-
-
-def check_users_input(name: str, written: object) -> dict[str, Any]:
-    """Return what a user wrote, if a user may write it.
-
-    Raises:
-        ConfigurationError: A field is the operator's or nobody's, or there are placeholders; it is
-            named.
-    """
-    if not isinstance(written, Mapping):
-        raise ConfigurationError(
-            f"the configuration of a user's server is a mapping, not {type(written).__name__}.",
-            server_name=name,
-        )
-    for field in written:
-        if field in OF_THE_OPERATOR or field in OF_THE_REGISTRY or field not in fields_of_schema():
-            raise ConfigurationError(f"a user's server cannot have {field!r}.", server_name=name)
-    for where, text in _texts(written, ""):
-        if _ENVIRONMENT.search(text) or PLACEHOLDER.search(text):
-            raise ConfigurationError(
-                f"{where!r} has a placeholder, which nothing is put in place of in a server "
-                "that a user has added.",
-                server_name=name,
-            )
-    return dict(written)
 
 
 class UsersOwn:
@@ -89,7 +54,7 @@ class UsersOwn:
         self._gate = gate
         self._inspect = inspect
         self._taken = taken
-        self._parsed: ReadThrough[tuple[str, float], ServerConfig | None] = ReadThrough(
+        self._parsed: ReadThrough[tuple[str, float, bool], ServerConfig | None] = ReadThrough(
             clock, float("inf")
         )
 
@@ -117,8 +82,8 @@ class UsersOwn:
             RefusedError: It may not be reached.
         """
         self._check_name(name, user_id)
-        checked = check_users_input(name, written)
-        config = _parsed(name, checked, "new", None)
+        checked = _spelt(name, written)
+        config = parse_user_server(name, checked, author=user_id)
         self._gate.check_write(user_id, config)
         entry = self._database.add(name, user_id, self._inspected(name, checked, config))
         return self._required(entry)
@@ -136,15 +101,14 @@ class UsersOwn:
         """
         entry = self._editable(name, user_id)
         old = {key: value for key, value in entry.config.items() if key != FOUND}
-        before = _parsed(name, old, entry.db_id, None)
-        checked = keep_secrets(old, check_users_input(name, written))
-        config = _parsed(name, checked, entry.db_id, None)
+        before = _parsed(entry, old)
+        checked = keep_secrets(old, _spelt(name, written))
+        config = parse_user_server(name, checked, author=user_id)
         self._gate.check_write(user_id, config, before)
         if fingerprint(config) == fingerprint(before):
-            kept = {
-                **checked,
-                **{key: entry.config[key] for key in (FOUND,) if key in entry.config},
-            }
+            kept = dict(checked)
+            if FOUND in entry.config:
+                kept[FOUND] = entry.config[FOUND]
         else:
             kept = self._inspected(name, checked, config)
         newer = self._database.replace(entry, kept)
@@ -210,28 +174,34 @@ class UsersOwn:
 
         def parse() -> ServerConfig | None:
             try:
-                return _parsed(entry.name, entry.config, entry.db_id, entry.updated_at)
+                return _parsed(entry, entry.config)
             except MCPSyncError as error:
                 logger.warning("[MCP][%s] what is kept of it is wrong: %s", entry.name, error)
                 return None
 
-        return self._parsed.get((entry.db_id, entry.updated_at), parse)
+        return self._parsed.get((entry.db_id, entry.updated_at, entry.editable), parse)
 
 
-def _parsed(name: str, written: Checked, db_id: str, updated_at: float | None) -> ServerConfig:
-    of_us = {"source": "user", "db_id": db_id, "updated_at": updated_at}
-    return parse_server(name, {**written, **of_us})
+def _parsed(entry: UserServer, written: Checked) -> ServerConfig:
+    of_us = {
+        "source": "user",
+        "db_id": entry.db_id,
+        "author": entry.author,
+        "consume_only": not entry.editable,
+        "updated_at": entry.updated_at,
+    }
+    return parse_server(entry.name, {**written, **of_us})
 
 
-def _texts(value: object, where: str) -> Iterator[tuple[str, str]]:
-    """Yield each text in what was written, keys of mappings included, and where it is."""
-    if isinstance(value, str):
-        yield where, value
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            at = f"{where}.{key}".lstrip(".")
-            yield at, str(key)
-            yield from _texts(each, at)
-    elif isinstance(value, list | tuple):
-        for number, each in enumerate(value):
-            yield from _texts(each, f"{where}.{number}".lstrip("."))
+def _spelt(name: str, written: object) -> dict[str, Any]:
+    """Return what a user wrote, each field spelt as we do.
+
+    Raises:
+        ConfigurationError: It is no mapping, or has a field twice.
+    """
+    if not isinstance(written, Mapping):
+        raise ConfigurationError(
+            f"the configuration of a user's server is a mapping, not {type(written).__name__}.",
+            server_name=name,
+        )
+    return as_we_spell(name, written)

@@ -34,9 +34,8 @@ def inspected(
 ) -> Inspection:
     """Look at one server, as a manager with it does."""
     config = {"url": url, **(fields or {})}
-    check = how.pop("check", None)
     with MCPManager({}, connect_attempts=1, **(manager or {})) as made:
-        inspector = ServerInspector(made._factory, check=check)
+        inspector = ServerInspector(made._factory)
         return inspector.inspect("crm", parse_server("crm", config), **how)
 
 
@@ -157,12 +156,9 @@ def test_what_failed_counts_for_no_breaker() -> None:
 def test_whether_a_server_may_be_reached_is_asked_before_anything_is_sent(
     server: LocalServer,
 ) -> None:
-    def refuse(config: Any) -> None:
-        assert config.url == server.url
-        raise RefusedError('Domain "127.0.0.1" is not allowed.')
-
-    found = inspected(server.url, check=refuse)
+    found = inspected(server.url, manager={"guard": "all"})
     assert isinstance(found.error, RefusedError)
+    assert found.error.rule == "address"
     assert server.connections_opened == 0
 
 

@@ -19,7 +19,6 @@ from mcpsync.errors import (
 )
 from mcpsync.registry import Roles, ServersRegistry
 from mcpsync.registry.permissions import OF_THE_REGISTRY
-from mcpsync.registry.users_own import OF_THE_OPERATOR
 from mcpsync.stores import SQLiteUserServers
 from mcpsync.testing import FakeClock, LocalServer
 from support.workers import Worker
@@ -234,12 +233,21 @@ def test_what_is_in_the_database_cannot_make_itself_trusted(
 # -- adding ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", sorted(OF_THE_OPERATOR | OF_THE_REGISTRY | {"tiemout"}))
+OPERATORS = {
+    *("cwd", "env", "args", "command", "stderr", "scope", "startup", "proxy", "timeout"),
+    *("connect_timeout", "server_instructions", "chat_menu", "requires_oauth", "oauth_headers"),
+}
+
+
+@pytest.mark.parametrize(
+    "field", sorted(OPERATORS | OF_THE_REGISTRY | {"tiemout", "requiresOAuth"})
+)
 def test_what_is_not_a_users_to_say_is_refused_by_name(
     registry: ServersRegistry, field: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=repr(field)):
+    with pytest.raises(ConfigurationError) as caught:
         registry.add_server("notes", {"url": URL, field: "x"}, user="ada")
+    assert caught.value.field == {"requiresOAuth": "requires_oauth"}.get(field, field)
     assert registry.get_server_config("notes", "ada") is None
 
 
@@ -254,6 +262,9 @@ def test_what_is_not_a_users_to_say_is_refused_by_name(
         {"url": URL, "oauth": {"client_id": "${SECRET_KEY}"}},
         {"url": "file:///etc/passwd"},
         {"command": "sh"},
+        {1: "sh", "url": URL},
+        {None: "sh"},
+        {"url": URL, "apiKey": {"source": "admin"}},
         "https://x.example.com",
         None,
     ],
@@ -264,6 +275,44 @@ def test_what_would_tell_a_secret_or_start_something_is_refused(
     with pytest.raises(ConfigurationError):
         registry.add_server("notes", written, user="ada")
     assert registry.get_server_config("notes", "ada") is None
+
+
+def test_what_a_page_sends_in_other_spellings_is_the_same(
+    registry: ServersRegistry, database: SQLiteUserServers
+) -> None:
+    sent = {"url": URL, "iconPath": "/n.png", "apiKey": {"source": "admin", "key": "s3cret"}}
+    registry.add_server("notes", sent, user="ada")
+    edited = {"url": URL, "iconPath": "/m.png", "apiKey": {"source": "admin"}}
+    config = registry.update_server("notes", edited, user="ada")
+    assert (config.icon_path, config.all_headers) == (  # type: ignore[union-attr]
+        "/m.png",
+        {"Authorization": "Bearer s3cret"},
+    )
+    elsewhere = {**edited, "url": "https://elsewhere.example.com/mcp"}
+    with pytest.raises(SecretRequired):
+        registry.update_server("notes", elsewhere, user="ada")
+    entry = database.find("notes", "ada")
+    assert entry is not None
+    assert set(entry.config) == {"url", "icon_path", "api_key"}
+
+
+def test_whose_it_is_and_who_may_only_use_it_is_in_the_configuration(
+    registry: ServersRegistry, database: SQLiteUserServers
+) -> None:
+    registry.add_server("notes", {"url": URL}, user="ada")
+    entry = database.find("notes", "ada")
+    assert entry is not None
+    database.share(entry, "bob")
+    mine, shared = (registry.require("notes", each) for each in ("ada", "bob"))
+    assert (mine.author, mine.consume_only) == ("ada", False)
+    assert (shared.author, shared.consume_only) == ("ada", True)
+
+
+def test_whom_it_is_shared_with_fills_in_a_key_of_his_own(
+    registry: ServersRegistry,
+) -> None:
+    added = registry.add_server("notes", {"url": URL, "api_key": {"source": "user"}}, user="ada")
+    assert list(added.custom_user_vars) == ["MCP_API_KEY"]
 
 
 @pytest.mark.parametrize("name", ["crm", "", "my notes", "x" * 201, "a_mcp_crm", "no/tes"])

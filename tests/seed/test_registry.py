@@ -192,14 +192,13 @@ def test_a_users_server_is_looked_at_before_it_is_added(
 
 
 def test_a_domain_that_is_not_allowed_is_said_as_it_is_and_nothing_is_sent(
-    manager: MCPManager, server: LocalServer
+    server: LocalServer,
 ) -> None:
-    def check(config: Any) -> None:
-        raise RefusedError('Domain "127.0.0.1" is not allowed.')
-
-    manager.registry.inspect_with(ServerInspector(manager._factory, check=check))
-    error = raised(lambda: manager.registry.add_server("wiki", {"url": server.url}, inspect=True))
-    assert type(error) is RefusedError
+    with MCPManager({}, allowed_domains=["*.example.com"], guard="all") as manager:
+        add = manager.registry.add_server
+        error = raised(lambda: add("wiki", {"url": server.url}, inspect=True))
+    assert isinstance(error, RefusedError)
+    assert error.rule == "domain"
     assert server.connections_opened == 0
 
 
@@ -324,16 +323,14 @@ def test_what_passed_under_one_allowlist_is_looked_at_again_under_another(
     server: LocalServer, clock: FakeClock
 ) -> None:
     allowed = ["127.0.0.1"]
-
-    def check(config: Any) -> None:
-        if "127.0.0.1" not in allowed:
-            raise RefusedError('Domain "127.0.0.1" is not allowed.')
-
     said = {"wiki": {"url": server.url}}
     registry = ServersRegistry({}, clock, overrides=lambda _: said, allowlists=lambda: allowed)
-    with MCPManager({}) as manager:
-        registry.inspect_with(ServerInspector(manager._factory, check=check))
+    with MCPManager({}) as first, MCPManager({}, allowed_domains=[], guard="all") as then:
+        registry.inspect_with(ServerInspector(first._factory))
         assert not registry.require("wiki").inspection_failed
+        registry.inspect_with(ServerInspector(then._factory))
+        clock.advance(5)
+        assert not registry.require("wiki").inspection_failed  # it was looked at
         allowed.clear()
         clock.advance(5)
         assert registry.require("wiki").inspection_failed
