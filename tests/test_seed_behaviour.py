@@ -2,9 +2,9 @@
 
 The lines are those of the inventory of the seed's tests: 8.1 users and manager, 8.2 repository, 8.3
 storms and breaker, 8.4 the life of a connection, 8.5 what is reached, 8.8 On-Behalf-Of, 8.9 schema
-and environment. A line that says several things is several here. Each is held by tests of
-``tests/seed``; or waits for an issue, and then nothing claims to hold it; or does not apply, with
-the reason. A gap of the seed is held reversed, and the line says so.
+and environment, 8.10 registry and flows. A line that says several things is several here. Each is
+held by tests of ``tests/seed``, or does not apply, with the reason. A gap of the seed is held
+reversed, and the line says so.
 
 ``users::what_it_says`` is ``tests/seed/test_users.py::test_what_it_says``.
 """
@@ -328,8 +328,12 @@ TABLE = """
 8.5.2 what is called off ends, wherever it was redirected to
     guard::what_another_origin_takes_too_long_for_can_be_called_off
     guard::closing_ends_what_was_redirected
-8.5.3 proxies: the configuration's own, and PROXY
-    waits for issue 6: the configuration's schema
+8.5.3 proxies: the configuration's own
+    guard::the_proxy_of_a_configuration_comes_before_that_of_the_environment
+8.5.3 proxies: PROXY
+    does not apply: it is a variable of the seed's program alone; here the usual ones count, as for
+      everything else that requests is used for
+    see guard::proxies_come_from_the_environment_and_an_empty_lower_case_is_none
 8.5.3 proxies: the usual variables; an empty one in lower case disables
     guard::proxies_come_from_the_environment_and_an_empty_lower_case_is_none
 8.5.3 proxies: NO_PROXY with hosts, suffixes, *, CIDR and ports
@@ -340,8 +344,16 @@ TABLE = """
     guard::the_proxy_is_chosen_anew_for_where_a_redirect_leads
 8.5.3 proxies: a literal is checked, a name refused unless it is allowed
     guard::through_a_proxy_it_has_to_be_a_literal_or_an_allowed_host
-8.5.4 the limits of an answer: bytes of JSON, length of a line, soon, and streams are not delayed
-    waits for issue 6: tests/http/test_limits.py holds them, and is to be named line by line
+8.5.4 the limits of an answer: bytes of JSON
+    limits::an_answer_in_json_has_so_many_bytes_and_no_more
+8.5.4 the limits of an answer: length of a line; a call fails soon
+    limits::a_line_of_a_stream_that_does_not_end_fails_the_call_and_not_its_time
+8.5.4 the limits of an answer: two mebibytes in a line are taken by default
+    limits::two_mebibytes_in_a_line_are_taken_by_default
+8.5.4 the limits of an answer: not for the stream of HTTP+SSE (here: its messages have them)
+    limits::over_http_sse_one_stream_for_all_answers_has_no_end_and_so_no_limit_of_its_own
+8.5.4 the limits of an answer: streams are not delayed
+    limits::what_a_stream_brings_is_heard_before_it_ends
 8.5.5 WebSocket: blocked if its name leads inside, even with protection off (here: whatever domains
   are listed)
     guard::a_websocket_whose_name_leads_inside_is_not_opened_whatever_is_listed
@@ -413,17 +425,23 @@ TABLE = """
 8.8.6 inspector: no temporary connection for OBO
     registry::no_connection_is_made_to_look_at_a_server_with_obo
 8.8.6 redaction keeps obo
-    waits for issue 6: redaction
+    registry::what_is_on_behalf_of_users_is_shown
 
 8.9.1 names are normalised; keys split at the last delimiter; shadowed names; OAuth tool name
     configuration::names_are_normalised
     configuration::a_key_is_split_at_its_last_delimiter
     configuration::names_that_come_to_the_same_are_shadowed
     configuration::the_name_of_the_oauth_tool_is_not_wrapped_twice
-8.9.2 redaction
-    waits for issue 6: redaction
-8.9.3 which errors mean that the client is not known
-    waits for issue 6: what is left of the utilities
+8.9.2 redaction: every secret is removed, and the original is not mutated
+    registry::every_secret_is_removed_and_the_original_stays
+8.9.2 redaction: a field that nobody knows is dropped
+    registry::a_field_that_nobody_knows_is_dropped
+8.9.2 redaction: what who can edit sees
+    registry::urls_are_for_who_can_edit
+8.9.2 redaction: a mapping of servers
+    registry::all_servers_are_redacted_each_for_who_can_edit_it
+8.9.3 which errors mean that the client is not known (here: the error's code, not its words)
+    signing_in::who_is_not_known_any_more_registers_again
 8.9.4 predicates: each row of the table in section 6
     configuration::each_predicate_is_true_when_the_seed_says_so
     configuration::an_effective_configuration_has_to_parse_again
@@ -517,14 +535,13 @@ class Line:
     at: str
     says: str
     held_by: list[str] = field(default_factory=list)
-    waits_for: str = ""
     does_not_apply: str = ""
     see: list[str] = field(default_factory=list)
 
     @property
     def verdicts(self) -> int:
-        """How many of the three it has: it has to be one."""
-        return sum(map(bool, (self.held_by, self.waits_for, self.does_not_apply)))
+        """How many of the two it has: it has to be one."""
+        return sum(map(bool, (self.held_by, self.does_not_apply)))
 
 
 def lines_of(table: str) -> Iterator[Line]:
@@ -534,9 +551,7 @@ def lines_of(table: str) -> Iterator[Line]:
         at, _, says = " ".join(said.split()).partition(" ")
         line = Line(at, says)
         for each in (" ".join(part.split()) for part in verdict):
-            if each.startswith("waits for "):
-                line.waits_for = each.removeprefix("waits for ")
-            elif each.startswith("does not apply: "):
+            if each.startswith("does not apply: "):
                 line.does_not_apply = each.removeprefix("does not apply: ")
             elif each.startswith("see "):
                 line.see.append(each.removeprefix("see "))
@@ -561,7 +576,6 @@ def check(line: Line) -> None:
     """Fail if a line has no verdict, or two, or names a test that does not exist."""
     assert line.verdicts == 1, line
     assert set(line.held_by) | set(line.see) <= there_are()
-    assert re.fullmatch(r"(issue [456]: .+)?", line.waits_for)
 
 
 LINES = list(lines_of(TABLE))
@@ -575,7 +589,7 @@ def test_every_line_of_the_inventory_is_here() -> None:
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.at} {line.says[:60]}")
-def test_a_line_is_held_or_waits_or_does_not_apply(line: Line) -> None:
+def test_a_line_is_held_or_does_not_apply(line: Line) -> None:
     check(line)
 
 
@@ -590,7 +604,7 @@ def test_every_test_of_the_seeds_holds_a_line() -> None:
         "8.1.1 says something",
         "8.1.1 says something\n    users::no_such_test",
         "8.1.1 says something\n    waits for better times",
-        "8.1.1 says something\n    users::force_new_joins_nobody\n    waits for issue 5: OAuth",
+        "8.1.1 says something\n    users::force_new_joins_nobody\n    does not apply: why",
         "8.1.1 says something\n    does not apply: why\n    see users::no_such_test",
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -33,8 +33,8 @@ _API_KEY: Final = ("source", "authorization_type", "custom_header")
 _OBO: Final = ("scopes",)
 
 
-def redact_config(
-    config: ServerConfig | Mapping[str, Any], *, may_edit: bool = False
+def redact_server_secrets(
+    config: ServerConfig | Mapping[str, Any], *, can_edit: bool = False
 ) -> dict[str, Any]:
     """Return of a configuration what may be shown, as JSON can have it. [seed: 5.8]
 
@@ -43,18 +43,18 @@ def redact_config(
 
     Args:
         config: The configuration, or its fields by name.
-        may_edit: Whether it is for somebody who may change it; others see no URLs.
+        can_edit: Whether it is for somebody who may change it; others see no URLs.
     """
     given: Mapping[str, Any] = (
         config if isinstance(config, Mapping) else config.model_dump(mode="json")
     )
     shown = _some(given, _FIELDS)
-    if may_edit and isinstance(given.get("url"), str):
+    if can_edit and isinstance(given.get("url"), str):
         shown["url"] = safe_url(given["url"])
     for name, fields in (("api_key", _API_KEY), ("obo", _OBO), ("oauth", _OAUTH)):
         if isinstance(given.get(name), Mapping):
             shown[name] = _some(given[name], fields)
-    if may_edit and "oauth" in shown:
+    if can_edit and "oauth" in shown:
         urls = _some(given["oauth"], _OAUTH_URLS)
         shown["oauth"] |= {name: safe_url(str(url)) for name, url in urls.items()}
     variables = given.get("custom_user_vars")
@@ -65,6 +65,25 @@ def redact_config(
             if isinstance(each, Mapping)
         }
     return shown
+
+
+def redact_all_server_secrets(
+    configs: Mapping[str, ServerConfig],
+    *,
+    can_edit: bool | Callable[[ServerConfig], bool] = False,
+) -> dict[str, dict[str, Any]]:
+    """Return of each configuration what may be shown, by the same names. [seed: 8.9.2]
+
+    Args:
+        configs: The configurations.
+        can_edit: Whether it is for somebody who may change them; or a function that says so of
+            each.
+    """
+    may = can_edit if callable(can_edit) else lambda _: can_edit
+    return {
+        name: redact_server_secrets(config, can_edit=may(config) is True)
+        for name, config in configs.items()
+    }
 
 
 def _some(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpsync.config import parse_server
-from mcpsync.security.redaction import redact_config, safe_url
+from mcpsync.security.redaction import redact_server_secrets, safe_url
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ MACHINE = {
 KEYED = {"client_id": "app", "private_key": "s3cret", "issuer": "https://as.example"}
 
 
-@pytest.mark.parametrize("may_edit", [False, True])
+@pytest.mark.parametrize("can_edit", [False, True])
 @pytest.mark.parametrize(
     "fields",
     [
@@ -116,10 +116,10 @@ KEYED = {"client_id": "app", "private_key": "s3cret", "issuer": "https://as.exam
         {"url": "wss://crm.example/mcp?key=s3cret"},
     ],
 )
-def test_no_secret_of_a_configuration_is_shown_to_anybody(fields, may_edit):
+def test_no_secret_of_a_configuration_is_shown_to_anybody(fields, can_edit):
     config = parse_server("crm", fields)
     before = config.model_dump()
-    shown = redact_config(config, may_edit=may_edit)
+    shown = redact_server_secrets(config, can_edit=can_edit)
     assert "s3cret" not in json.dumps(shown)
     assert not {"headers", "env", "command", "args", "cwd"} & set(shown)
     assert config.model_dump() == before
@@ -133,10 +133,10 @@ def test_no_secret_of_a_configuration_is_in_its_repr():
 
 def test_who_may_edit_sees_urls_without_secrets_and_others_none():
     config = parse_server("crm", HTTP)
-    shown = redact_config(config, may_edit=True)
+    shown = redact_server_secrets(config, can_edit=True)
     assert shown["url"] == "https://crm.example:8443/s/{{ROOM}}"
     assert shown["oauth"]["authorization_url"] == "https://as.example/authorize"
-    others = redact_config(config)
+    others = redact_server_secrets(config)
     assert "example" not in json.dumps(others)
     assert others["oauth"]["client_id"] == shown["oauth"]["client_id"] == "app"
     assert others["custom_user_vars"] == {
@@ -146,7 +146,7 @@ def test_who_may_edit_sees_urls_without_secrets_and_others_none():
 
 
 def test_what_is_not_known_is_left_out():
-    shown = redact_config(
+    shown = redact_server_secrets(
         {
             "type": "http",
             "url": 7,
@@ -157,7 +157,7 @@ def test_what_is_not_known_is_left_out():
             "custom_user_vars": {"A": {"title": "a", "value": "s3cret"}, "B": "s3cret"},
             "more": "s3cret",
         },
-        may_edit=True,
+        can_edit=True,
     )
     assert shown == {
         "type": "http",
@@ -169,5 +169,5 @@ def test_what_is_not_known_is_left_out():
 
 def test_what_is_shown_is_a_copy():
     config = {"tools": [{"name": "add"}]}
-    redact_config(config)["tools"][0]["name"] = "other"
+    redact_server_secrets(config)["tools"][0]["name"] = "other"
     assert config == {"tools": [{"name": "add"}]}

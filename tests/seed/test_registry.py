@@ -1,5 +1,6 @@
 """Which servers there are, what was found of them, and who may give them obo. (8.8, 8.10)"""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from mcpsync import MCPManager
+from mcpsync.config import parse_server
 from mcpsync.errors import (
     InspectionFailed,
     MCPSyncError,
@@ -16,7 +18,13 @@ from mcpsync.errors import (
     SecretRequired,
     StoreError,
 )
-from mcpsync.registry import Roles, ServerInspector, ServersRegistry
+from mcpsync.registry import (
+    Roles,
+    ServerInspector,
+    ServersRegistry,
+    redact_all_server_secrets,
+    redact_server_secrets,
+)
 from mcpsync.registry.overrides import RETRY_AFTER
 from mcpsync.registry.permissions import OboGate
 from mcpsync.stores import SQLiteUserServers
@@ -347,3 +355,60 @@ def test_an_update_keeps_secrets_that_are_not_mentioned_unless_the_target_change
     elsewhere = {"url": "https://elsewhere.example.com/mcp", "oauth": shown}
     with pytest.raises(SecretRequired):
         registry.update_server("notes", elsewhere, user="ada")
+
+
+# -- redaction (8.8, 8.9) --------------------------------------------------------------------------
+
+SECRET = {
+    "headers": {"Authorization": "Bearer s3cret"},
+    "oauth_headers": {"X-Key": "s3cret"},
+    "oauth": {
+        "client_id": "app",
+        "client_secret": "s3cret",
+        "authorization_url": "https://as.example.com/authorize",
+        "token_url": "https://as.example.com/token",
+    },
+}
+KEYED = {"api_key": {"source": "admin", "key": "s3cret", "authorization_type": "custom"}}
+STDIO = {"command": "s3cret", "args": ["s3cret"], "env": {"KEY": "s3cret"}}
+
+
+@pytest.mark.parametrize("can_edit", [False, True])
+@pytest.mark.parametrize("written", [{"url": URL, **SECRET}, {"url": URL, **KEYED}, STDIO])
+def test_every_secret_is_removed_and_the_original_stays(
+    written: dict[str, Any], can_edit: bool
+) -> None:
+    config = parse_server("crm", written)
+    before = config.model_dump()
+    assert "s3cret" not in json.dumps(redact_server_secrets(config, can_edit=can_edit))
+    assert config.model_dump() == before
+    assert "s3cret" in json.dumps(before)
+
+
+def test_a_field_that_nobody_knows_is_dropped() -> None:
+    assert redact_server_secrets({"title": "CRM", "new": "s3cret"}) == {"title": "CRM"}
+
+
+def test_urls_are_for_who_can_edit() -> None:
+    config = parse_server("crm", {"url": URL, **SECRET})
+    shown = redact_server_secrets(config, can_edit=True)
+    assert (shown["url"], shown["oauth"]["client_id"]) == (URL, "app")
+    assert "as.example.com" in json.dumps(shown)
+    assert "example.com" not in json.dumps(redact_server_secrets(config))
+
+
+def test_all_servers_are_redacted_each_for_who_can_edit_it(database: SQLiteUserServers) -> None:
+    with MCPManager({"crm": {"url": URL, **SECRET}}, user_servers=database) as manager:
+        database.add("notes", "ada", {"url": "https://notes.example.com/mcp", **KEYED})
+        shown = redact_all_server_secrets(
+            manager.registry.get_all_server_configs("ada"),
+            can_edit=lambda config: config.author == "ada",
+        )
+    assert list(shown) == ["crm", "notes"]
+    assert ("url" in shown["crm"], "url" in shown["notes"]) == (False, True)
+    assert "s3cret" not in json.dumps(shown)
+
+
+def test_what_is_on_behalf_of_users_is_shown() -> None:
+    config = parse_server("graph", OBO)
+    assert redact_server_secrets(config)["obo"] == OBO["obo"]

@@ -1,5 +1,6 @@
 """Users who sign in, and what becomes of their connections. (8.1, 8.3)"""
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from mcpsync import BreakerPolicy, Cancellation, MCPManager
 from mcpsync.connections.reconnecting import Outcome
 from mcpsync.errors import AuthorizationRequired, OAuthError, RequestCancelled
 from mcpsync.stores import MemoryStore
-from mcpsync.testing import FakeClock, Fault
+from mcpsync.testing import FakeClock, Fault, Page
 from seed.things import count, raised
 from support.authority import Authority
 from support.people import ADD, manager_for, query_of, sign_in, tokens_seen, what_comes_back
@@ -206,3 +207,22 @@ def test_reconnections_that_fail_are_left_alone_for_5_10_20_and_30_minutes(
                 clock.advance(1)
             sign_in(manager, authority, reconnect=False)
             assert manager.reconnect_servers("ada")["crm"].outcome == Outcome.CONNECTED
+
+
+@pytest.mark.parametrize(
+    ("word", "is_forgotten"),
+    [("invalid_client", True), ("unauthorized_client", True), ("invalid_grant", False)],
+)
+def test_who_is_not_known_any_more_registers_again(
+    word: str, is_forgotten: bool, authority: Authority
+) -> None:
+    with manager_for(authority) as manager:
+        sign_in(manager, authority)
+        assert call(manager) == {"sum": 3}
+        authority.end_access_tokens()
+        answer = json.dumps({"error": word}).encode()
+        authority.say("/token", Page(400, answer, "application/json"))
+        assert isinstance(raised(lambda: call(manager)), AuthorizationRequired)
+        sign_in(manager, authority)
+        assert call(manager) == {"sum": 3}
+    assert authority.count("register") == (2 if is_forgotten else 1)
