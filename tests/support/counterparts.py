@@ -1,5 +1,6 @@
 """Servers that somebody else wrote, and what each of them is asked for and answers."""
 
+import ast
 import functools
 import os
 import sys
@@ -13,20 +14,25 @@ import pytest
 import mcpsync
 
 from . import processes, provision
+from .source import ROOT
+
+
+def _install_requires() -> tuple[str, ...]:
+    """What the library itself needs, as setup.py says."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    (found,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INSTALL_REQUIRES"
+    )
+    return tuple(ast.literal_eval(found))
+
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 SERVERS = Path(__file__).parent / "servers"
 SDK2 = ("mcp==2.3.*", "uvicorn")
 SDK1 = ("mcp<2",)
-LIBRARY = (  # what the library itself needs, as setup.py says
-    "requests>=2.32.3",
-    "urllib3>=2.6",
-    "sseclient-py>=1.8",
-    "pydantic>=2.12",
-    "mcp-types>=2.3,<3",
-    "jsonschema>=4.23",
-    "regex>=2024.4",
-)
+LIBRARY = _install_requires()
 SIGNING_IN = ("flask>=3", "cryptography>=42", "pyjwt>=2.9")  # for examples/flask_signin
 PROGRAMS = (*LIBRARY, *SIGNING_IN, "gunicorn>=23", "gevent>=24.11", "packaging", "celery>=5.4")
 UWSGI = (*LIBRARY, "pyuwsgi>=2.0.28", "--only-binary=pyuwsgi")
