@@ -58,6 +58,35 @@ def test_servers_come_from_yaml_with_the_environment_filled_in(
             assert manager.call_tool("crm", "echo", {"text": "hi"}, user="ada").content
 
 
+FILE = """
+mcpSettings:
+  allowedAddresses: [127.0.0.0/8]
+servers:
+  theirs: {url: %s, source: user}
+"""
+
+
+def test_what_a_file_says_of_addresses_counts_unless_the_call_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mcpsync.yaml"
+    with LocalServer() as server:
+        path.write_text(FILE % server.url)
+        with MCPManager.from_yaml(path) as manager:
+            assert manager.call_tool("theirs", "echo", {"text": "hi"}, user="ada").content
+        with MCPManager.from_yaml(path, allowed_addresses=[]) as manager:
+            with pytest.raises(mcpsync.RefusedError) as caught:
+                manager.call_tool("theirs", "echo", {"text": "hi"}, user="ada")
+    assert caught.value.rule == "address"
+
+
+def test_a_setting_that_is_misspelt_is_an_error_and_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "mcpsync.yaml"
+    path.write_text("mcpSettings: {allowedAdresses: []}\nservers: {}\n")
+    with pytest.raises(mcpsync.ConfigurationError, match="'allowedAddresses'"):
+        MCPManager.from_yaml(path)
+
+
 def test_a_401_asks_for_authorization_and_shows_the_challenge() -> None:
     with (
         LocalServer(auth_token="s3cret") as server,
