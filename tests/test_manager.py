@@ -74,9 +74,11 @@ def test_what_a_file_says_of_addresses_counts_unless_the_call_says_otherwise(
         path.write_text(FILE % server.url)
         with MCPManager.from_yaml(path) as manager:
             assert manager.call_tool("theirs", "echo", {"text": "hi"}, user="ada").content
-        with MCPManager.from_yaml(path, allowed_addresses=[]) as manager:
-            with pytest.raises(mcpsync.RefusedError) as caught:
-                manager.call_tool("theirs", "echo", {"text": "hi"}, user="ada")
+        with (
+            MCPManager.from_yaml(path, allowed_addresses=[]) as manager,
+            pytest.raises(mcpsync.RefusedError) as caught,
+        ):
+            manager.call_tool("theirs", "echo", {"text": "hi"}, user="ada")
     assert caught.value.rule == "address"
 
 

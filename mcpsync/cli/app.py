@@ -16,6 +16,7 @@ from ..session.wire import dumped
 from ..version import __version__
 from . import exits, show
 from .arguments import read_object, read_pairs
+from .check import check
 from .conversation import Conversation
 from .demo import demo
 from .exits import Exit, Interrupted
@@ -54,6 +55,7 @@ cli.add_command(logout)
 cli.add_command(whoami)
 cli.add_command(demo)
 cli.add_command(schema)
+cli.add_command(check)
 
 
 @cli.command(cls=TargetCommand, usages=TARGETS, about=WHERE)

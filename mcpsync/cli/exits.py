@@ -69,7 +69,17 @@ _CODES: tuple[tuple[type[MCPSyncError], Exit], ...] = (
     (MCPError, Exit.MCP_ERROR),
     (InputRequired, Exit.MCP_ERROR),
 )
-_DETAILS = ("code", "data", "status", "retry_after", "returncode", "required_scopes")
+_DETAILS = (
+    "code",
+    "data",
+    "status",
+    "retry_after",
+    "returncode",
+    "required_scopes",
+    "file",
+    "line",
+    "field",
+)
 
 
 class Interrupted(Exception):
@@ -124,7 +134,7 @@ def report(error: Exception, *, as_object: bool) -> Exit:
         as_object: Make the line a JSON object instead of a sentence.
     """
     code = code_for(error)
-    line = as_json({"error": _described(error, code)}, None) if as_object else _sentence(error)
+    line = as_json({"error": described(error)}, None) if as_object else _sentence(error)
     click.echo(line, err=True)
     return code
 
@@ -141,20 +151,21 @@ def _sentence(error: Exception) -> str:
     return f"mcpsync: this is a bug: {type(error).__name__}: {one_line(str(error))}"
 
 
-def _described(error: Exception, code: Exit) -> dict[str, Any]:
-    described: dict[str, Any] = {
+def described(error: Exception) -> dict[str, Any]:
+    """Return *error* as a script is told of it."""
+    told: dict[str, Any] = {
         "type": type(error).__name__,
         "message": _message(error),
         "maybe_executed": getattr(error, "maybe_executed", False),
         "retryable": getattr(error, "retryable", False),
         "server": getattr(error, "server_name", None),
         "tool": getattr(error, "tool_name", None),
-        "exit_code": int(code),
+        "exit_code": int(code_for(error)),
     }
     if isinstance(error, MCPSyncError):
         details = {name: getattr(error, name, None) for name in _DETAILS}
-        described |= {name: value for name, value in details.items() if value not in (None, ())}
-    return described
+        told |= {name: value for name, value in details.items() if value not in (None, ())}
+    return told
 
 
 def _message(error: Exception) -> str:

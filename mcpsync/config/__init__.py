@@ -2,7 +2,7 @@
 
 from .fields import ApiKeyConfig, CustomUserVar, OboConfig
 from .fingerprint import fingerprint
-from .loading import load_servers, load_yaml, read_servers
+from .loading import load_servers, load_yaml, read_servers, try_yaml
 from .names import (
     normalize_server_name,
     oauth_tool_name,
@@ -76,5 +76,6 @@ __all__ = [
     "split_tool_key",
     "tool_key",
     "tool_of_key",
+    "try_yaml",
     "user_fields",
 ]

@@ -61,17 +61,29 @@ def load_yaml(
             of them is wrong: the sentence names file, line, server and field.
     """
     document = read_document(path)
-    written = document.servers
-    if only is not None:
-        written = {only: written[only]} if only in written else {}
     loaded: dict[str, ServerConfig] = {}
-    for name, value in written.items():
-        try:
-            each = from_foreign({name: value}) if document.is_foreign else {name: value}
-            loaded |= load_servers(each, environment=environment)
-        except ConfigurationError as error:
-            raise _located(document, error, name) from None
+    for name in document.servers:
+        if only in (None, name):
+            loaded |= _load_written(document, name, environment)
     return loaded
+
+
+def try_yaml(
+    path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None
+) -> dict[str, ServerConfig | ConfigurationError]:
+    """Load the servers of a file as :func:`load_yaml` does, and say of each that is wrong why.
+
+    Raises:
+        ConfigurationError: The file cannot be read, is neither, or describes no servers.
+    """
+    document = read_document(path)
+    found: dict[str, ServerConfig | ConfigurationError] = {}
+    for name in document.servers:
+        try:
+            found |= _load_written(document, name, environment)
+        except ConfigurationError as error:
+            found[str(name)] = error
+    return found
 
 
 def read_servers(path: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -98,8 +110,16 @@ def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> Serve
     return parse_server(name, value)
 
 
-def _located(document: Document, error: ConfigurationError, name: object) -> ConfigurationError:
-    return document.located(error, name if isinstance(name, str) else "")
+def _load_written(
+    document: Document, name: str, environment: Mapping[str, str] | None
+) -> dict[str, ServerConfig]:
+    """Return one server of a file by its name; nothing if it is switched off there."""
+    written = {name: document.servers[name]}
+    try:
+        each = from_foreign(written) if document.is_foreign else written
+        return load_servers(each, environment=environment)
+    except ConfigurationError as error:
+        raise document.located(error, name if isinstance(name, str) else "") from None
 
 
 def _is_a_users(written: Mapping[str, Any]) -> bool:
