@@ -105,7 +105,7 @@ def test_a_server_that_refuses_the_port_is_named() -> None:
     with LocalServer() as server:
         url = server.url
     with (
-        MCPManager({"crm": {"url": url}}) as manager,
+        MCPManager({"crm": {"url": url}}, connect_attempts=1) as manager,
         pytest.raises(mcpsync.ConnectError, match=r"crm.*nobody listens there"),
     ):
         manager.call_tool("crm", "echo", {"text": "hi"}, user="ada")

@@ -96,7 +96,7 @@ def test_a_server_that_hangs_does_not_keep_the_others_out() -> None:
         for hanging in (one, two):
             hanging.inject(Fault.HANG, "tools/list", times=None)
         with manager_of(one, two, three) as manager:
-            assert set(manager.get_app_tool_functions(timeout=2)) == keys("c")
+            assert set(manager.get_app_tool_functions(timeout=0.7)) == keys("c")
 
 
 def test_what_a_server_offered_is_not_forgotten_when_it_fails(legacy: LocalServer) -> None:
@@ -291,6 +291,7 @@ def test_a_change_that_is_said_in_the_midst_of_a_call_is_told_while_it_goes_on(
         assert not calling.done()
         functions = manager.get_server_tool_functions("ada", "a")
         assert set(functions or {}) == keys("a", ["slow", "weather"])
+        manager.close(timeout=0.5)
     assert isinstance(outcome(calling), Exception)
 
 

@@ -25,7 +25,6 @@ from mcpsync import (
     ToolsListChanged,
 )
 from mcpsync.client import subscriptions
-from mcpsync.session.opening import eras
 from mcpsync.testing import LocalServer
 from support.guards import library_threads
 from support.threads import wait_until
@@ -44,11 +43,8 @@ served.main()
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    eras.reset()
     monkeypatch.setattr(subscriptions, "FIRST_RETRY", 0.02)
     monkeypatch.setattr(subscriptions, "LAST_RETRY", 0.05)
-    yield
-    eras.reset()
 
 
 @pytest.fixture(params=["legacy", "modern"])

@@ -6,16 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mcpsync.session.opening import eras
 from support.authority import Authority
-
-
-@pytest.fixture
-def nothing_is_known() -> Iterator[None]:
-    """No server's era is remembered from an earlier test."""
-    eras.reset()
-    yield
-    eras.reset()
 
 
 @pytest.fixture(params=["legacy", "modern"])

@@ -39,8 +39,6 @@ from support.people import (
 )
 from support.threads import outcome, start
 
-pytestmark = pytest.mark.usefixtures("nothing_is_known")
-
 
 @pytest.fixture
 def clock() -> FakeClock:

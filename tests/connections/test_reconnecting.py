@@ -35,9 +35,6 @@ ADA = Key("ada", "crm")
 MINUTE = 60.0
 
 
-pytestmark = pytest.mark.usefixtures("nothing_is_known")
-
-
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()

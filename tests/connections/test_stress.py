@@ -24,7 +24,6 @@ from mcpsync import (
     MCPManager,
     MCPSyncError,
 )
-from mcpsync.session.opening import eras
 from mcpsync.testing import Fault, LocalServer
 from mcpsync.transports import streamable_http_legacy
 
@@ -64,7 +63,6 @@ FAULTS = {
 
 @pytest.fixture(autouse=True)
 def _switch_all_the_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    eras.reset()
     monkeypatch.setattr(streamable_http_legacy, "DELETE_TIMEOUT", PATIENCE)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

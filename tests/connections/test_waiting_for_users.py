@@ -32,8 +32,6 @@ from support.people import (
 )
 from support.threads import Gate, outcome, start, wait_until
 
-pytestmark = pytest.mark.usefixtures("nothing_is_known")
-
 
 class Screen:
     """What a user is shown: the URLs, and when that is over."""

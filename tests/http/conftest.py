@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from support.certificates import certificate
-from transports.fixtures import _fresh_eras, serve
+from transports.fixtures import serve
 
-__all__ = ["_fresh_eras", "certificate", "serve"]
+__all__ = ["certificate", "serve"]
 
 
 @pytest.fixture

@@ -6,16 +6,8 @@ from typing import Any
 import pytest
 
 from mcpsync import MCPManager
-from mcpsync.session.opening import eras
 from mcpsync.testing import FakeClock, LocalServer
 from seed.things import manager_of
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known_of_any_server() -> Iterator[None]:
-    eras.reset()
-    yield
-    eras.reset()
 
 
 @pytest.fixture(params=["legacy", "modern"])

@@ -1,5 +1,6 @@
 """What no test may leave behind, and the only machine that it may connect to."""
 
+import contextlib
 import functools
 import gc
 import ipaddress
@@ -59,8 +60,9 @@ def leftovers(before: Snapshot, patience: float = PATIENCE) -> list[str]:
     """What was not there *before* and still is after *patience* seconds."""
     give_up = time.monotonic() + patience
     for thread in library_threads() - before.threads:
-        thread.join(max(0.0, give_up - time.monotonic()))
-    _close_idle_sockets()
+        with contextlib.suppress(RuntimeError):  # it is being started at this very moment
+            thread.join(max(0.0, give_up - time.monotonic()))
+    _forget_servers()
     while (now := Snapshot.take()) and (found := _difference(before, now)):
         if time.monotonic() > give_up:
             return found
@@ -76,11 +78,17 @@ def _difference(before: Snapshot, now: Snapshot) -> list[str]:
     return sorted(found)
 
 
-def _close_idle_sockets() -> None:
-    """Sockets belong to the process, so a test may leave idle ones in the pool: close them."""
+def _forget_servers() -> None:
+    """Make empty what the process shares: idle sockets, and the eras of servers, for ports return.
+
+    A test's server may have the port of an earlier one, and must not be taken for it.
+    """
     http = sys.modules.get("mcpsync.http")
     if http is not None:
         http.reset_pools()
+    opening = sys.modules.get("mcpsync.session.opening")
+    if opening is not None:
+        opening.eras.reset()
 
 
 @dataclass

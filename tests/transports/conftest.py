@@ -1,5 +1,5 @@
 """What the tests of this directory share."""
 
-from transports.fixtures import _fresh_eras, serve
+from transports.fixtures import serve
 
-__all__ = ["_fresh_eras", "serve"]
+__all__ = ["serve"]

@@ -5,18 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mcpsync.session.opening import eras
 from transports.peer import RawServer
 
 Serve = Callable[..., RawServer]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_eras() -> Iterator[None]:
-    """Ports come again: what was found out about one must not outlive its test."""
-    eras.reset()
-    yield
-    eras.reset()
 
 
 @pytest.fixture

@@ -337,7 +337,7 @@ def test_the_time_for_connecting_is_no_limit_for_the_conversation(start):
     config = WebSocketServerConfig(url=start(tools__call=call).url, connect_timeout=0.3)
     with Client(config, timeout=LONG) as client, pytest.raises(ConnectionLost):
         add(client)
-    assert gone == [None]
+    wait_until(lambda: gone == [None], "it has closed the socket")
 
 
 def test_a_connection_that_ended_while_nobody_waited_is_opened_anew_without_a_word(start):
