@@ -12,7 +12,7 @@ from ..auth.obo_tokens import OboResolver, OpenIDToken, is_passing, obo_error
 from ..auth.on_behalf import OboAuthorizer
 from ..config import HttpServerConfig, ServerConfig
 from ..config.predicates import is_user_sourced
-from ..errors import ConfigurationError, MCPSyncError
+from ..errors import ConfigurationError, OboTokenError
 from ..http import Authorizer
 from .connection import Key
 
@@ -100,9 +100,9 @@ class OnBehalf:
     def _token_of(self, user_id: str) -> OpenIDToken | None:
         try:
             found = self._access_token_of(user_id)
-        except MCPSyncError:
+        except OboTokenError:
             raise
-        except Exception as error:  # whatever the application raises
+        except Exception as error:  # whatever the application raises, one of ours among it
             raise obo_error("session_refresh_failed", retryable=is_passing(error)) from error
         if found is None or (isinstance(found, OpenIDToken) and found.subject):
             return found

@@ -15,8 +15,12 @@ from mcpsync.connections.signing_in import AuthorizationStatus
 from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
+    ConnectionLost,
+    HTTPStatusError,
     MCPSyncError,
+    RequestCancelled,
     RequestTimeout,
+    StoreError,
 )
 from mcpsync.testing import FakeClock, Page
 from support.entra import SCOPES, SECRET, Entra
@@ -298,6 +302,31 @@ def test_a_session_that_cannot_be_refreshed_is_an_error_of_its_own(idp, people, 
     assert (found.reason, found.retryable) == ("session_refresh_failed", retryable)
     assert found.__cause__ is error
     assert idp.came == []
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (AuthorizationRequired("x", authorization_url="https://else.example", flow_id="f"), False),
+        (ConnectionLost("x", stale=True, maybe_executed=True), True),
+        (HTTPStatusError("x", status=500), False),
+        (RequestTimeout("x"), True),
+        (StoreError("x", retryable=True), True),
+        (RequestCancelled("x"), False),
+    ],
+)
+def test_an_error_of_ours_is_no_other_there_so_nobody_signs_in_and_no_breaker_counts_it(
+    idp, people, error, retryable
+):
+    def token_of(user_id):
+        raise error
+
+    shown = []
+    with manager_of(idp, people, token_of=token_of) as manager:
+        found = failed(manager, oauth_start=shown.append)
+        assert manager.stats()["breakers"] == []
+    assert (found.reason, found.retryable) == ("session_refresh_failed", retryable)
+    assert (shown, idp.came) == ([], [])
 
 
 def test_what_the_application_returns_has_to_be_a_token(idp, people):
