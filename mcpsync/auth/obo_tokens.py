@@ -6,6 +6,7 @@ Seed 4.2 and 4.3.
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
@@ -204,21 +205,26 @@ def obo_token(said: Mapping[str, Any], now: float, asked: Scopes) -> OboToken:
     tokens = tokens_of(said, now, asked)
     if tokens.is_bound:
         raise MessageInvalid("the identity provider bound a token to a key nobody has.")
-    lasts, until = said.get("expires_in"), said.get("expires_at")
-    is_over = _is_number(lasts) and not float(lasts) > 0  # type: ignore[arg-type]
+    lasts, until = _number(said.get("expires_in")), _number(said.get("expires_at"))
     expires_at = tokens.expires_at if tokens.expires_at is not None else now + LIFETIME
-    if lasts is None and _is_number(until):
-        expires_at = float(until)  # type: ignore[arg-type]
-    if is_over or not expires_at > now:
+    if lasts is None and until is not None:
+        expires_at = until
+    if (lasts is not None and not lasts > 0) or not expires_at > now:
         raise exchange_failed(retryable=True)
     return OboToken(tokens.access_token, now, expires_at, tokens.scopes)
 
 
-def _is_number(value: object) -> bool:
+def _number(value: object) -> float | None:
     if isinstance(value, str):
         value = value.strip()
-        return value.isascii() and value.removeprefix("-").isdigit() and len(value) < 16
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        is_one = value.isascii() and value.removeprefix("-").isdigit() and len(value) < 16
+        return float(value) if is_one else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON has integers of any length
+        return math.inf if value > 0 else -math.inf
 
 
 # -- why it failed --------------------------------------------------------------------------------

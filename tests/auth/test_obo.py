@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import errno
 import logging
+import math
 import pickle
 import time
 from pathlib import Path
@@ -287,6 +288,26 @@ def test_what_is_over_when_it_comes_may_work_later_and_is_not_kept(idp, service,
     assert service.exchange(ada, SCOPES)
 
 
+@pytest.mark.parametrize(
+    ("said", "is_good"),
+    [
+        ({"expires_in": 10**400}, True),
+        ({"expires_at": 10**400}, True),
+        ({"expires_at": math.inf}, True),
+        ({"expires_in": -(10**400)}, False),
+        ({"expires_at": -(10**400)}, False),
+        ({"expires_in": math.nan}, False),
+        ({"expires_at": math.nan}, False),
+    ],
+)
+def test_a_time_no_clock_can_show_is_an_endless_one_or_none(idp, service, said, is_good):
+    idp.say(idp.path, Page.json({"access_token": "t", **said}))
+    if is_good:
+        assert service.exchange(ada_of(idp), SCOPES).access_token == "t"
+    else:
+        assert failed(service.exchange, ada_of(idp), SCOPES).retryable
+
+
 @pytest.mark.parametrize("said", [{}, {"access_token": ""}, {"access_token": None}])
 def test_an_empty_answer_is_never_kept(idp, service, said):
     idp.say(idp.path, Page.json({"token_type": "Bearer", "expires_in": 60, **said}))
@@ -492,6 +513,12 @@ def test_the_wait_is_what_the_identity_provider_asks_for(idp, service):
     began = time.monotonic()
     assert service.exchange(ada_of(idp), SCOPES)
     assert 1.0 <= time.monotonic() - began < 5
+
+
+def test_what_it_asks_for_that_is_no_date_is_not_heeded(idp, service):
+    idp.fails(503, Retry_After="Mon, 01 Jan 20266666666666666 00:00:00 GMT")
+    assert service.exchange(ada_of(idp), SCOPES)
+    assert idp.asked_times == 2
 
 
 def test_the_usual_wait_is_three_tenths_of_a_second(idp):
