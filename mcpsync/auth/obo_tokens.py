@@ -25,7 +25,7 @@ from ..errors import (
 )
 from .codes import known_error
 from .scopes import Scopes, split
-from .token_endpoint import is_token, tokens_of
+from .token_endpoint import PASSING, is_token, tokens_of
 
 TIMEOUT: Final = 30.0  # seconds that an exchange may take where nobody says
 LIFETIME: Final = 3600.0  # seconds that a token is good for if nobody says [seed 4.2]
@@ -200,7 +200,8 @@ def obo_token(said: Mapping[str, Any], now: float, asked: Scopes) -> OboToken:
     """
     if not said.get("access_token"):
         if said.get("error") is not None:
-            raise exchange_failed(retryable=False, error=known_error(said["error"]))
+            word = known_error(said["error"])
+            raise exchange_failed(retryable=word in PASSING, error=word)
         raise obo_error("empty_exchange_response")
     tokens = tokens_of(said, now, asked)
     if tokens.is_bound:
@@ -286,15 +287,18 @@ def _status_of(error: BaseException) -> int | None:
 
 
 def _code_of(error: BaseException) -> str:
-    code = getattr(error, "code", None)
+    code, reason = getattr(error, "code", None), getattr(error, "reason", None)
     if isinstance(code, str):
         return code.upper()
+    if isinstance(reason, OSError):  # of a URLError
+        return _code_of(reason)
     if isinstance(error, TimeoutError):
         return "ETIMEDOUT"
-    if isinstance(error, ConnectionError):
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "ConnectionError" in kinds and "SSLError" not in kinds:  # also that of requests
         return "ECONNRESET"
     if isinstance(error, OSError):
-        if any(kind.__name__ == "gaierror" for kind in type(error).__mro__):
+        if "gaierror" in kinds:
             return "EAI_AGAIN"  # of a name that cannot be looked up
         return errno.errorcode.get(error.errno or 0, "")
     return ""

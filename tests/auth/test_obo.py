@@ -6,7 +6,9 @@ import errno
 import logging
 import math
 import pickle
+import socket
 import time
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -661,6 +663,11 @@ class Response:
         (OSError(errno.ETIMEDOUT, "x"), True),
         (OSError(errno.ENOENT, "x"), False),
         (requests.ConnectTimeout("x timed out"), True),
+        (requests.ConnectionError("Connection aborted."), True),
+        (requests.exceptions.SSLError("not whom we know"), False),
+        (urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, "no")), True),
+        (urllib.error.URLError(socket.gaierror(socket.EAI_NONAME, "who?")), True),
+        (urllib.error.URLError(FileNotFoundError(errno.ENOENT, "no")), False),
         (ConnectError("no way."), True),
         (KeyError("x"), False),
     ],
@@ -730,6 +737,7 @@ def test_a_resolver_is_told_the_user_the_scopes_and_whether_a_kept_token_will_do
         ("a\r\nX-Evil: 1", False),
         ({"access_token": "ok", "token_type": "DPoP"}, False),
         ({"error": "invalid_grant", "error_description": "s3cret"}, False),
+        ({"error": "temporarily_unavailable", "error_description": "s3cret"}, True),
         (OboToken("a\nb", 0.0, 1e12), False),
         (OboToken("ok", 0.0, 1.0), True),
         ({"access_token": "ok", "expires_at": 1.0}, True),
