@@ -208,6 +208,27 @@ def test_a_client_with_a_key_signs_who_it_is(idp):
     assert signer(idp, ClientKey(pem, "ES256")).exchange(ada_of(idp), SCOPES).access_token
 
 
+def test_whom_it_is_for_can_be_said(idp):
+    pem = KEY.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    idp.add_client(
+        "signer", public_key=KEY.public_key(), token_endpoint_auth_method="private_key_jwt"
+    )
+    key = ClientKey(pem, "ES256")
+    here = OboTokenService(f"{idp.issuer}/else/oauth2/v2.0/token", "signer", client_key=key)
+    assert failed(here.exchange, ada_of(idp), SCOPES).error == "invalid_client"
+    said = OboTokenService(
+        f"{idp.issuer}/else/oauth2/v2.0/token",
+        "signer",
+        client_key=key,
+        audience=idp.token_endpoint,
+    )
+    assert said.exchange(ada_of(idp), SCOPES).access_token
+
+
 def test_a_client_with_a_certificate_names_it_by_both_thumbprints(idp, certificate):
     cert, key = Path(certificate.path).read_text(), Path(certificate.key).read_text()
     public = serialization.load_pem_private_key(key.encode(), None).public_key()
@@ -259,6 +280,16 @@ def test_a_token_is_kept_until_half_a_minute_before_it_is_over(idp, service, clo
 def test_an_hour_is_taken_for_granted_if_nobody_says_how_long(idp, service, clock):
     idp.lifetime = None
     assert service.exchange(ada_of(idp), SCOPES).expires_at == clock.time() + 3600
+
+
+def test_its_time_begins_when_it_is_asked_for(idp, service, clock):
+    ada, gate, asked_at = ada_of(idp), held_back(idp), clock.time()
+    call = start(service.exchange, ada, SCOPES)
+    gate.wait_reached()
+    clock.advance(60)
+    gate.open()
+    token = outcome(call)
+    assert (token.obtained_at, token.expires_at) == (asked_at, asked_at + 3600)
 
 
 @pytest.mark.parametrize("lifetime", [20, "20"])
@@ -439,6 +470,42 @@ def test_and_nobody_joins_it(idp, service):
     assert (idp.asked_times, service._flights.joined) == (2, 0)
 
 
+def test_who_waited_for_such_an_exchange_takes_what_it_brought(idp, service):
+    ada, gate = ada_of(idp), held_back(idp)
+    alone = start(service.exchange, ada, SCOPES, False)
+    gate.wait_reached()
+    other = start(service.exchange, ada, SCOPES)
+    wait_until(lambda: service._flights.waited == 1)
+    gate.open()
+    assert outcome(other) is outcome(alone)
+    assert idp.asked_times == 1
+
+
+def test_who_calls_off_a_shared_exchange_calls_off_his_own_wait_only(idp, service):
+    ada, gate, cancel = ada_of(idp), held_back(idp), Cancellation()
+    leader = start(service.exchange, ada, SCOPES)
+    gate.wait_reached()
+    joiner = start(lambda: service.exchange(ada, SCOPES, cancel=cancel))
+    wait_until(lambda: service._flights.joined == 1)
+    cancel.cancel("enough")
+    assert isinstance(outcome(joiner), RequestCancelled)
+    gate.open()
+    assert outcome(leader).access_token
+    assert idp.asked_times == 1
+
+
+def test_a_leader_who_is_called_off_leaves_the_exchange_to_another(idp, service):
+    ada, gate, cancel = ada_of(idp), held_back(idp), Cancellation()
+    leader = start(lambda: service.exchange(ada, SCOPES, cancel=cancel))
+    gate.wait_reached()
+    joiner = start(service.exchange, ada, SCOPES)
+    wait_until(lambda: service._flights.joined == 1)
+    cancel.cancel("enough")
+    assert isinstance(outcome(leader), RequestCancelled)
+    assert outcome(joiner).access_token
+    gate.open()
+
+
 def test_a_leader_who_runs_out_of_time_leaves_the_exchange_to_another(idp, service):
     ada, gate = ada_of(idp), held_back(idp)
     hasty = start(lambda: service.exchange(ada, SCOPES, timeout=0.2))
@@ -603,6 +670,11 @@ def raising(error):
         ),
         (
             OpenIDToken(None, "ada"),
+            "missing_upstream_access_token",
+            "The upstream OpenID access token is missing for OBO exchange.",
+        ),
+        (
+            OpenIDToken(" ", "ada"),
             "missing_upstream_access_token",
             "The upstream OpenID access token is missing for OBO exchange.",
         ),

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from mcpsync import Client, MCPManager, OboTokenError
+from mcpsync import Cancellation, Client, MCPManager, OboTokenError
 from mcpsync.auth import OboTokenService, OpenIDToken
 from mcpsync.auth.on_behalf import DOUBTFUL, FEW, Doubts
 from mcpsync.config import HttpServerConfig, parse_server
@@ -449,6 +449,51 @@ def test_an_exchange_that_fails_after_a_401_is_the_error(idp, manager):
     assert len(idp.came) == sent + 1
 
 
+def test_a_403_is_no_reason_to_exchange(idp, manager):
+    add(manager)
+    idp.mcp._endpoint.front = lambda request: Page(403)
+    with pytest.raises(MCPSyncError):
+        add(manager)
+    assert idp.asked_times == 1
+
+
+def test_who_may_is_asked_before_that_exchange_as_well(idp, people):
+    config = HttpServerConfig(url=idp.url, obo={"scopes": SCOPES}, db_id="7")
+    behalf = OnBehalf(service_of(idp), people.get, FakeClock(), lambda *_: not idp.turns_down)
+    client = Client(
+        config, auth=behalf.authorizer_for(Key("ada", "crm"), config), mode="2026-07-28"
+    )
+
+    def turned_down(request):
+        idp.turns_down.add("any")
+        return Page(401)
+
+    with client:
+        client.call_tool("add", {"a": 1, "b": 2})
+        idp.mcp._endpoint.front = turned_down
+        with pytest.raises(OboTokenError) as caught:
+            client.call_tool("add", {"a": 1, "b": 2})
+    assert (caught.value.reason, caught.value.maybe_executed) == ("not_permitted", False)
+    assert idp.asked_times == 1
+
+
+def test_who_calls_off_a_call_does_not_wait_for_its_exchange(idp, manager):
+    gate, cancel = Gate(), Cancellation()
+    idp.say(idp.path, gate)
+    call = start(lambda: add(manager, cancel=cancel))
+    gate.wait_reached()
+    cancel.cancel("enough")
+    assert isinstance(outcome(call), RequestCancelled)
+    gate.open()
+    assert idp.came == []
+
+
+def test_a_token_that_names_nobody_is_that_of_the_user_of_the_call(idp, people):
+    tokens = {"ada": OpenIDToken(people["ada"])}
+    with manager_of(idp, people, token_of=tokens.get) as manager:
+        assert add(manager) == SUM
+
+
 # -- a resolver of the application's --------------------------------------------------------------
 
 
@@ -564,6 +609,8 @@ def test_a_client_alone_has_no_tokens_and_sends_nothing_without(idp):
 def test_the_status_asks_nobody_but_the_application(idp, manager, people):
     assert manager.authorization_status("crm", user="ada").is_authorized
     assert not manager.authorization_status("crm", user="eve").is_authorized
+    people["ada"] = OpenIDToken(people["ada"], expires_at=1.0)
+    assert not manager.authorization_status("crm", user="ada").is_authorized
     assert idp.asked == []
 
 
