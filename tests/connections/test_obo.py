@@ -666,3 +666,26 @@ def test_a_legacy_server_that_was_silent_is_not_given_up_for_a_failed_exchange()
         idp.must_interact.clear()
         assert add(manager) == SUM
         assert manager.get_user_connection("crm", user="ada") is connection
+
+
+def test_a_connection_of_before_the_server_had_obo_is_not_asked_with_its_old_header(idp, people):
+    before = {"url": idp.url, "scope": "user", "headers": {"Authorization": "Bearer old"}}
+    said, came = {}, []
+    idp.mcp._endpoint.front = lambda request: came.append(request.headers.get("authorization"))
+    with MCPManager(
+        {"crm": before},
+        obo=service_of(idp),
+        access_token_of=people.get,
+        overrides=lambda user_id: dict(said),
+    ) as manager:
+        assert add(manager) == SUM
+        assert manager.get_server_tool_functions("ada", "crm")
+        said["crm"] = {"url": idp.url, "obo": {"scopes": SCOPES}}
+        manager.registry.invalidate_overrides()
+        came.clear()
+        assert manager.get_server_tool_functions("ada", "crm") is None
+        assert came == []
+        assert add(manager) == SUM
+        assert manager.get_server_tool_functions("ada", "crm")
+        assert came
+        assert "Bearer old" not in came
