@@ -577,6 +577,17 @@ def test_the_identity_providers_word_is_told_and_nothing_else_of_its_answer(
     assert idp.asked_times == 1
 
 
+@pytest.mark.parametrize("status", [302, 307])
+def test_what_an_identity_provider_puts_into_a_redirect_is_not_told(idp, service, status):
+    ada = ada_of(idp)
+    to = ("Location", f"https://else.example/{ada.access_token}?said={ada.access_token}")
+    idp.say(idp.path, Page(status, headers=(to,)))
+    error = failed(service.exchange, ada, SCOPES)
+    assert (error.reason, error.retryable) == ("exchange_failed", False)
+    assert "https://else.example/ " in str(error.__cause__)
+    assert ada.access_token not in f"{error!r} {error.__cause__!r}"
+
+
 def test_the_wait_is_what_the_identity_provider_asks_for(idp, service):
     idp.fails(429, Retry_After="1")
     began = time.monotonic()
