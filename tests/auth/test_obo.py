@@ -516,6 +516,39 @@ def test_a_leader_who_runs_out_of_time_leaves_the_exchange_to_another(idp, servi
     assert outcome(patient).access_token
 
 
+def test_so_does_one_who_has_no_time_to_try_once_more(idp):
+    service, ada, gate = service_of(idp, retry_delay=5), ada_of(idp), Gate()
+
+    def busy():
+        gate()
+        return Page(503)
+
+    idp.say(idp.path, busy)
+    hasty = start(lambda: service.exchange(ada, SCOPES, timeout=4))
+    gate.wait_reached()
+    patient = start(lambda: service.exchange(ada, SCOPES, timeout=60))
+    wait_until(lambda: service._flights.joined == 1)
+    gate.open()
+    assert outcome(hasty).message == TEMPORARY
+    assert outcome(patient).access_token
+
+
+def test_but_what_failed_twice_is_shared(idp, service):
+    ada, gate = ada_of(idp), Gate()
+
+    def busy():
+        gate()
+        return Page(503)
+
+    idp.say(idp.path, busy, 2)
+    calls = [start(lambda: service.exchange(ada, SCOPES, timeout=60)) for _ in range(3)]
+    gate.wait_reached()
+    wait_until(lambda: service._flights.joined == 2)
+    gate.open()
+    assert [outcome(call).message for call in calls] == [TEMPORARY] * 3
+    assert idp.asked_times == 2
+
+
 def test_a_forked_child_waits_for_no_thread_of_its_parent(idp, service):
     ada, gate = ada_of(idp), held_back(idp)
     parent = start(service.exchange, ada, SCOPES)
