@@ -207,7 +207,19 @@ class OboTokenService:
                     self._kept[key] = found
             return found
 
-        return self._flights.do(key, ask, deadline=deadline, cancel=cancel, alone=not from_cache)
+        def was_in_haste(error: BaseException) -> bool:
+            """Whether it was not tried once more because this caller had no time for it."""
+            passes = isinstance(error, OboTokenError) and error.retryable
+            return passes and deadline.remaining() <= self._retry_delay
+
+        return self._flights.do(
+            key,
+            ask,
+            deadline=deadline,
+            cancel=cancel,
+            own_affair=was_in_haste,
+            alone=not from_cache,
+        )
 
     def replace(
         self,

@@ -6,6 +6,7 @@ Seed 4.2 and 4.3.
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
@@ -24,7 +25,7 @@ from ..errors import (
 )
 from .codes import known_error
 from .scopes import Scopes, split
-from .token_endpoint import is_token, tokens_of
+from .token_endpoint import PASSING, is_token, tokens_of
 
 TIMEOUT: Final = 30.0  # seconds that an exchange may take where nobody says
 LIFETIME: Final = 3600.0  # seconds that a token is good for if nobody says [seed 4.2]
@@ -199,26 +200,32 @@ def obo_token(said: Mapping[str, Any], now: float, asked: Scopes) -> OboToken:
     """
     if not said.get("access_token"):
         if said.get("error") is not None:
-            raise exchange_failed(retryable=False, error=known_error(said["error"]))
+            word = known_error(said["error"])
+            raise exchange_failed(retryable=word in PASSING, error=word)
         raise obo_error("empty_exchange_response")
     tokens = tokens_of(said, now, asked)
     if tokens.is_bound:
         raise MessageInvalid("the identity provider bound a token to a key nobody has.")
-    lasts, until = said.get("expires_in"), said.get("expires_at")
-    is_over = _is_number(lasts) and not float(lasts) > 0  # type: ignore[arg-type]
+    lasts, until = _number(said.get("expires_in")), _number(said.get("expires_at"))
     expires_at = tokens.expires_at if tokens.expires_at is not None else now + LIFETIME
-    if lasts is None and _is_number(until):
-        expires_at = float(until)  # type: ignore[arg-type]
-    if is_over or not expires_at > now:
+    if lasts is None and until is not None:
+        expires_at = until
+    if (lasts is not None and not lasts > 0) or not expires_at > now:
         raise exchange_failed(retryable=True)
     return OboToken(tokens.access_token, now, expires_at, tokens.scopes)
 
 
-def _is_number(value: object) -> bool:
+def _number(value: object) -> float | None:
     if isinstance(value, str):
         value = value.strip()
-        return value.isascii() and value.removeprefix("-").isdigit() and len(value) < 16
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        is_one = value.isascii() and value.removeprefix("-").isdigit() and len(value) < 16
+        return float(value) if is_one else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON has integers of any length
+        return math.inf if value > 0 else -math.inf
 
 
 # -- why it failed --------------------------------------------------------------------------------
@@ -280,15 +287,18 @@ def _status_of(error: BaseException) -> int | None:
 
 
 def _code_of(error: BaseException) -> str:
-    code = getattr(error, "code", None)
+    code, reason = getattr(error, "code", None), getattr(error, "reason", None)
     if isinstance(code, str):
         return code.upper()
+    if isinstance(reason, OSError):  # of a URLError
+        return _code_of(reason)
     if isinstance(error, TimeoutError):
         return "ETIMEDOUT"
-    if isinstance(error, ConnectionError):
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "ConnectionError" in kinds and "SSLError" not in kinds:  # also that of requests
         return "ECONNRESET"
     if isinstance(error, OSError):
-        if any(kind.__name__ == "gaierror" for kind in type(error).__mro__):
+        if "gaierror" in kinds:
             return "EAI_AGAIN"  # of a name that cannot be looked up
         return errno.errorcode.get(error.errno or 0, "")
     return ""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..http.settings import PreparedRequest
 
 DOUBTFUL: Final = 60.0  # seconds in which a token that replaced a refused one is not replaced
+FEW: Final = 256  # such tokens, before anybody looks which of them are old
 
 
 class _Replacing:
@@ -45,6 +46,48 @@ class _Replacing:
         return self._service.replace(user, scopes, self._rejected, timeout=timeout, cancel=cancel)
 
 
+class Doubts:
+    """Tokens that were had a moment ago because a server had turned down others. Thread-safe.
+
+    They outlive the connections they were for: one that fails while it connects leaves nothing
+    else behind, and the next call would have its token exchanged again. What it holds is only
+    added to, taken from and copied, each in one step.
+
+    Args:
+        clock: Tells the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: dict[str, float] = {}
+        self._most = FEW
+
+    def add(self, token: str) -> None:
+        """Take note of a token that has replaced another."""
+        now = self._clock.monotonic()
+        if len(self._since) >= self._most:
+            for each, since in list(self._since.items()):
+                if now - since >= DOUBTFUL:
+                    self._since.pop(each, None)
+            self._most = max(FEW, 2 * len(self._since))
+        self._since[token] = now
+
+    def discard(self, token: str | None) -> None:
+        """Take note that a server took a token."""
+        if token is not None:
+            self._since.pop(token, None)
+
+    def __contains__(self, token: str) -> bool:
+        since = self._since.get(token)
+        return since is not None and self._clock.monotonic() - since < DOUBTFUL
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def __repr__(self) -> str:
+        return "Doubts(…)"
+
+
 class OboAuthorizer(Authorizer):
     """Puts a token on each request of one user's connection, or has it not sent. Thread-safe.
 
@@ -57,6 +100,7 @@ class OboAuthorizer(Authorizer):
         resolver: What exchanges it.
         check: Raises an error if this server must have no token; asked before each request.
         clock: Tells the time.
+        doubts: Tokens that are not exchanged again; all connections share them.
     """
 
     insists = True
@@ -68,13 +112,14 @@ class OboAuthorizer(Authorizer):
         resolver: OboTokenService | OboResolver,
         check: Callable[[], None],
         clock: Clock,
+        doubts: Doubts,
     ) -> None:
         self._obo = obo
         self._token_of = token_of
         self._resolver = resolver
         self._check = check
         self._clock = clock
-        self._replaced: tuple[str, float] | None = None  # what came of a 401, and when
+        self._doubts = doubts
 
     def authorize(self, request: PreparedRequest, occasion: Occasion) -> None:
         """Add the token.
@@ -88,9 +133,8 @@ class OboAuthorizer(Authorizer):
 
     def accepted(self, request: PreparedRequest) -> None:
         """Take note that the server took a token that replaced another."""
-        replaced = self._replaced
-        if replaced is not None and replaced[0] == _token_in(request):
-            self._replaced = None
+        if self._doubts:
+            self._doubts.discard(_token_in(request))
 
     def recover(
         self,
@@ -101,11 +145,11 @@ class OboAuthorizer(Authorizer):
     ) -> bool:
         """Exchange once more for each request that was turned down; nobody is sent anywhere."""
         sent = _token_in(request)
-        if status != 401 or occasion.attempt > 0 or sent is None or self._is_hopeless(sent):
+        if status != 401 or occasion.attempt > 0 or sent is None or sent in self._doubts:
             return False
         self._check()
         token = self._resolved(occasion, rejected=sent)
-        self._replaced = token.access_token, self._clock.monotonic()
+        self._doubts.add(token.access_token)
         return token.access_token != sent
 
     def _resolved(self, occasion: Occasion, rejected: str | None = None) -> OboToken:
@@ -121,13 +165,6 @@ class OboAuthorizer(Authorizer):
             cancel=occasion.cancel,
             clock=self._clock,
         )
-
-    def _is_hopeless(self, sent: str) -> bool:
-        """Whether the token was had a moment ago because another was turned down as well."""
-        replaced = self._replaced
-        if replaced is None or replaced[0] != sent:
-            return False
-        return self._clock.monotonic() - replaced[1] < DOUBTFUL
 
     def __repr__(self) -> str:
         return "OboAuthorizer(…)"

@@ -55,7 +55,8 @@ class ToolCatalogues:
 
     Args:
         emit: Where events go. If it is a method, its object is held weakly.
-        find: Returns the configuration of a server as it is now, or None.
+        find: Returns the configuration of a server as it is now, by its name and, where it is a
+            user's connection, his id; or None.
         names: Returns the names of all servers; the tools of one that is shadowed have no keys.
         holds: Says whether a connection is the one its owner has now. As *emit*.
         loaded: Returns the application's connections, by server. As *emit*.
@@ -69,7 +70,7 @@ class ToolCatalogues:
         self,
         emit: Emit,
         *,
-        find: Callable[[str], ServerConfig | None] | None = None,
+        find: Callable[..., ServerConfig | None] | None = None,
         names: Callable[[], Iterable[str]] = tuple,
         holds: Callable[[Connection], bool] = lambda _: True,
         loaded: Callable[[], Mapping[str, Connection] | None] = dict,
@@ -124,6 +125,21 @@ class ToolCatalogues:
             )
             return self.last_functions(connection.key)
         return _functions_of(tools, connection.server_name)
+
+    def is_outdated(self, connection: Connection) -> bool:
+        """Whether a user's connection is to a server that is configured otherwise by now.
+
+        What is sent over it would have the credentials of before. The application's are looked at
+        by who lends them.
+        """
+        if self._find is None or connection.user_id is None:
+            return False
+        try:
+            config = self._find(connection.server_name, connection.user_id)
+        except MCPSyncError as error:
+            logger.warning("[MCP][%s] how is it configured? %s", connection.server_name, error)
+            return True
+        return config is None or connection.is_outdated(config)
 
     def last_functions(self, key: Key) -> dict[str, Any] | None:
         """Return what the application's connection to a server offered last; None if unknown."""

@@ -163,16 +163,23 @@ class Connection(Client):
             if not self._filled_in or _same_values(options, made_from):
                 return False
         else:
-            age = _age_beside(config, made_from.config)
-            is_newer = config.updated_at is not None and config.updated_at > self.created_at
-            elsewhere = fingerprint_of(config) != fingerprint_of(made_from.config)
-            if is_newer or age > 0 or elsewhere:
+            if self.is_outdated(config):
                 return True
+            age = _age_beside(config, made_from.config)
         if self._filled_in and fingerprint_of(fill_in(options)) != self.fingerprint:
             return True
         if age == 0.0:
             self._made_from = _kept(options)  # so that the next look is a short one
         return False
+
+    def is_outdated(self, config: ServerConfig) -> bool:
+        """Whether the server is configured otherwise by now, whatever values are filled in."""
+        made_from = self._made_from.config
+        if config is made_from:
+            return False
+        is_newer = config.updated_at is not None and config.updated_at > self.created_at
+        elsewhere = fingerprint_of(config) != fingerprint_of(made_from)
+        return is_newer or elsewhere or _age_beside(config, made_from) > 0
 
     @property
     def must_check(self) -> bool:

@@ -108,6 +108,8 @@ class Discovery:
                 last = last if last is not None else self._catalogues.last_functions(key)
                 continue
             try:
+                if self._catalogues.is_outdated(entry.connection):
+                    continue
                 found = self._catalogues.functions(entry.connection, scope)
             finally:
                 holder.give_back(key, entry)

@@ -9,10 +9,10 @@ from typing import TypeAlias
 from .._runtime.clock import Clock
 from ..auth.obo import OboTokenService
 from ..auth.obo_tokens import OboResolver, OpenIDToken, is_passing, obo_error
-from ..auth.on_behalf import OboAuthorizer
+from ..auth.on_behalf import Doubts, OboAuthorizer
 from ..config import HttpServerConfig, ServerConfig
 from ..config.predicates import is_user_sourced
-from ..errors import ConfigurationError, MCPSyncError
+from ..errors import ConfigurationError, OboTokenError
 from ..http import Authorizer
 from .connection import Key
 
@@ -48,6 +48,7 @@ class OnBehalf:
         self._access_token_of = access_token_of
         self._clock = clock
         self._may_use_obo = may_use_obo
+        self._doubts = Doubts(clock)
 
     @classmethod
     def configured(
@@ -86,6 +87,7 @@ class OnBehalf:
             self._resolver,
             lambda: self._check(key.server_name, config),
             self._clock,
+            self._doubts,
         )
 
     def may_act(self, key: Key, config: ServerConfig) -> bool:
@@ -100,9 +102,9 @@ class OnBehalf:
     def _token_of(self, user_id: str) -> OpenIDToken | None:
         try:
             found = self._access_token_of(user_id)
-        except MCPSyncError:
+        except OboTokenError:
             raise
-        except Exception as error:  # whatever the application raises
+        except Exception as error:  # whatever the application raises, one of ours among it
             raise obo_error("session_refresh_failed", retryable=is_passing(error)) from error
         if found is None or (isinstance(found, OpenIDToken) and found.subject):
             return found

@@ -338,7 +338,9 @@ class HttpEndpoint:
                     return target, self._abroad(target)
                 except (RefusedError, ConfigurationError) as error:
                     why = error.message.rstrip(".")
-        where = "nowhere" if target is None else safe_url(target)
+        # Who is shown a secret may put it into a path: of whom we do not follow the host will do.
+        shown = target if target is None or self._may_leave else joined(target, "/")
+        where = "nowhere" if shown is None else safe_url(shown)
         raise HTTPStatusError(
             f"{self._host} redirects to {where} with status {status}, which is not "
             f"followed: {why}. Configure that URL instead.",

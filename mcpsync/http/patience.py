@@ -14,7 +14,7 @@ def seconds_asked_for(retry_after: str | None) -> float | None:
         return float(retry_after)
     try:
         date = parsedate_to_datetime(retry_after)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     until = date if date.tzinfo is not None else date.replace(tzinfo=UTC)  # asctime: always GMT
     return max(0.0, (until - datetime.now(UTC)).total_seconds())

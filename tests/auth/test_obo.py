@@ -4,8 +4,11 @@ import base64
 import dataclasses
 import errno
 import logging
+import math
 import pickle
+import socket
 import time
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -205,6 +208,27 @@ def test_a_client_with_a_key_signs_who_it_is(idp):
     assert signer(idp, ClientKey(pem, "ES256")).exchange(ada_of(idp), SCOPES).access_token
 
 
+def test_whom_it_is_for_can_be_said(idp):
+    pem = KEY.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    idp.add_client(
+        "signer", public_key=KEY.public_key(), token_endpoint_auth_method="private_key_jwt"
+    )
+    key = ClientKey(pem, "ES256")
+    here = OboTokenService(f"{idp.issuer}/else/oauth2/v2.0/token", "signer", client_key=key)
+    assert failed(here.exchange, ada_of(idp), SCOPES).error == "invalid_client"
+    said = OboTokenService(
+        f"{idp.issuer}/else/oauth2/v2.0/token",
+        "signer",
+        client_key=key,
+        audience=idp.token_endpoint,
+    )
+    assert said.exchange(ada_of(idp), SCOPES).access_token
+
+
 def test_a_client_with_a_certificate_names_it_by_both_thumbprints(idp, certificate):
     cert, key = Path(certificate.path).read_text(), Path(certificate.key).read_text()
     public = serialization.load_pem_private_key(key.encode(), None).public_key()
@@ -258,6 +282,16 @@ def test_an_hour_is_taken_for_granted_if_nobody_says_how_long(idp, service, cloc
     assert service.exchange(ada_of(idp), SCOPES).expires_at == clock.time() + 3600
 
 
+def test_its_time_begins_when_it_is_asked_for(idp, service, clock):
+    ada, gate, asked_at = ada_of(idp), held_back(idp), clock.time()
+    call = start(service.exchange, ada, SCOPES)
+    gate.wait_reached()
+    clock.advance(60)
+    gate.open()
+    token = outcome(call)
+    assert (token.obtained_at, token.expires_at) == (asked_at, asked_at + 3600)
+
+
 @pytest.mark.parametrize("lifetime", [20, "20"])
 def test_a_short_life_is_kept_for_a_second_at_least(idp, service, clock, lifetime):
     idp.lifetime = lifetime
@@ -285,6 +319,26 @@ def test_what_is_over_when_it_comes_may_work_later_and_is_not_kept(idp, service,
     assert (error.reason, error.retryable, error.message) == ("exchange_failed", True, TEMPORARY)
     idp.lifetime = 3600
     assert service.exchange(ada, SCOPES)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_good"),
+    [
+        ({"expires_in": 10**400}, True),
+        ({"expires_at": 10**400}, True),
+        ({"expires_at": math.inf}, True),
+        ({"expires_in": -(10**400)}, False),
+        ({"expires_at": -(10**400)}, False),
+        ({"expires_in": math.nan}, False),
+        ({"expires_at": math.nan}, False),
+    ],
+)
+def test_a_time_no_clock_can_show_is_an_endless_one_or_none(idp, service, said, is_good):
+    idp.say(idp.path, Page.json({"access_token": "t", **said}))
+    if is_good:
+        assert service.exchange(ada_of(idp), SCOPES).access_token == "t"
+    else:
+        assert failed(service.exchange, ada_of(idp), SCOPES).retryable
 
 
 @pytest.mark.parametrize("said", [{}, {"access_token": ""}, {"access_token": None}])
@@ -416,6 +470,42 @@ def test_and_nobody_joins_it(idp, service):
     assert (idp.asked_times, service._flights.joined) == (2, 0)
 
 
+def test_who_waited_for_such_an_exchange_takes_what_it_brought(idp, service):
+    ada, gate = ada_of(idp), held_back(idp)
+    alone = start(service.exchange, ada, SCOPES, False)
+    gate.wait_reached()
+    other = start(service.exchange, ada, SCOPES)
+    wait_until(lambda: service._flights.waited == 1)
+    gate.open()
+    assert outcome(other) is outcome(alone)
+    assert idp.asked_times == 1
+
+
+def test_who_calls_off_a_shared_exchange_calls_off_his_own_wait_only(idp, service):
+    ada, gate, cancel = ada_of(idp), held_back(idp), Cancellation()
+    leader = start(service.exchange, ada, SCOPES)
+    gate.wait_reached()
+    joiner = start(lambda: service.exchange(ada, SCOPES, cancel=cancel))
+    wait_until(lambda: service._flights.joined == 1)
+    cancel.cancel("enough")
+    assert isinstance(outcome(joiner), RequestCancelled)
+    gate.open()
+    assert outcome(leader).access_token
+    assert idp.asked_times == 1
+
+
+def test_a_leader_who_is_called_off_leaves_the_exchange_to_another(idp, service):
+    ada, gate, cancel = ada_of(idp), held_back(idp), Cancellation()
+    leader = start(lambda: service.exchange(ada, SCOPES, cancel=cancel))
+    gate.wait_reached()
+    joiner = start(service.exchange, ada, SCOPES)
+    wait_until(lambda: service._flights.joined == 1)
+    cancel.cancel("enough")
+    assert isinstance(outcome(leader), RequestCancelled)
+    assert outcome(joiner).access_token
+    gate.open()
+
+
 def test_a_leader_who_runs_out_of_time_leaves_the_exchange_to_another(idp, service):
     ada, gate = ada_of(idp), held_back(idp)
     hasty = start(lambda: service.exchange(ada, SCOPES, timeout=0.2))
@@ -424,6 +514,39 @@ def test_a_leader_who_runs_out_of_time_leaves_the_exchange_to_another(idp, servi
     assert isinstance(outcome(hasty), RequestTimeout)
     gate.open()
     assert outcome(patient).access_token
+
+
+def test_so_does_one_who_has_no_time_to_try_once_more(idp):
+    service, ada, gate = service_of(idp, retry_delay=5), ada_of(idp), Gate()
+
+    def busy():
+        gate()
+        return Page(503)
+
+    idp.say(idp.path, busy)
+    hasty = start(lambda: service.exchange(ada, SCOPES, timeout=4))
+    gate.wait_reached()
+    patient = start(lambda: service.exchange(ada, SCOPES, timeout=60))
+    wait_until(lambda: service._flights.joined == 1)
+    gate.open()
+    assert outcome(hasty).message == TEMPORARY
+    assert outcome(patient).access_token
+
+
+def test_but_what_failed_twice_is_shared(idp, service):
+    ada, gate = ada_of(idp), Gate()
+
+    def busy():
+        gate()
+        return Page(503)
+
+    idp.say(idp.path, busy, 2)
+    calls = [start(lambda: service.exchange(ada, SCOPES, timeout=60)) for _ in range(3)]
+    gate.wait_reached()
+    wait_until(lambda: service._flights.joined == 2)
+    gate.open()
+    assert [outcome(call).message for call in calls] == [TEMPORARY] * 3
+    assert idp.asked_times == 2
 
 
 def test_a_forked_child_waits_for_no_thread_of_its_parent(idp, service):
@@ -487,11 +610,28 @@ def test_the_identity_providers_word_is_told_and_nothing_else_of_its_answer(
     assert idp.asked_times == 1
 
 
+@pytest.mark.parametrize("status", [302, 307])
+def test_what_an_identity_provider_puts_into_a_redirect_is_not_told(idp, service, status):
+    ada = ada_of(idp)
+    to = ("Location", f"https://else.example/{ada.access_token}?said={ada.access_token}")
+    idp.say(idp.path, Page(status, headers=(to,)))
+    error = failed(service.exchange, ada, SCOPES)
+    assert (error.reason, error.retryable) == ("exchange_failed", False)
+    assert "https://else.example/ " in str(error.__cause__)
+    assert ada.access_token not in f"{error!r} {error.__cause__!r}"
+
+
 def test_the_wait_is_what_the_identity_provider_asks_for(idp, service):
     idp.fails(429, Retry_After="1")
     began = time.monotonic()
     assert service.exchange(ada_of(idp), SCOPES)
     assert 1.0 <= time.monotonic() - began < 5
+
+
+def test_what_it_asks_for_that_is_no_date_is_not_heeded(idp, service):
+    idp.fails(503, Retry_After="Mon, 01 Jan 20266666666666666 00:00:00 GMT")
+    assert service.exchange(ada_of(idp), SCOPES)
+    assert idp.asked_times == 2
 
 
 def test_the_usual_wait_is_three_tenths_of_a_second(idp):
@@ -577,6 +717,11 @@ def raising(error):
             "missing_upstream_access_token",
             "The upstream OpenID access token is missing for OBO exchange.",
         ),
+        (
+            OpenIDToken(" ", "ada"),
+            "missing_upstream_access_token",
+            "The upstream OpenID access token is missing for OBO exchange.",
+        ),
     ],
 )
 def test_without_a_token_of_the_users_nobody_is_asked(user, reason, message):
@@ -634,6 +779,11 @@ class Response:
         (OSError(errno.ETIMEDOUT, "x"), True),
         (OSError(errno.ENOENT, "x"), False),
         (requests.ConnectTimeout("x timed out"), True),
+        (requests.ConnectionError("Connection aborted."), True),
+        (requests.exceptions.SSLError("not whom we know"), False),
+        (urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, "no")), True),
+        (urllib.error.URLError(socket.gaierror(socket.EAI_NONAME, "who?")), True),
+        (urllib.error.URLError(FileNotFoundError(errno.ENOENT, "no")), False),
         (ConnectError("no way."), True),
         (KeyError("x"), False),
     ],
@@ -703,6 +853,7 @@ def test_a_resolver_is_told_the_user_the_scopes_and_whether_a_kept_token_will_do
         ("a\r\nX-Evil: 1", False),
         ({"access_token": "ok", "token_type": "DPoP"}, False),
         ({"error": "invalid_grant", "error_description": "s3cret"}, False),
+        ({"error": "temporarily_unavailable", "error_description": "s3cret"}, True),
         (OboToken("a\nb", 0.0, 1e12), False),
         (OboToken("ok", 0.0, 1.0), True),
         ({"access_token": "ok", "expires_at": 1.0}, True),

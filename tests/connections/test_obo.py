@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from mcpsync import Client, MCPManager, OboTokenError
+from mcpsync import Cancellation, Client, MCPManager, OboTokenError
 from mcpsync.auth import OboTokenService, OpenIDToken
-from mcpsync.auth.on_behalf import DOUBTFUL
+from mcpsync.auth.on_behalf import DOUBTFUL, FEW, Doubts
 from mcpsync.config import HttpServerConfig, parse_server
 from mcpsync.connections import Key
 from mcpsync.connections.on_behalf import OnBehalf
@@ -15,8 +15,12 @@ from mcpsync.connections.signing_in import AuthorizationStatus
 from mcpsync.errors import (
     AuthorizationRequired,
     ConfigurationError,
+    ConnectionLost,
+    HTTPStatusError,
     MCPSyncError,
+    RequestCancelled,
     RequestTimeout,
+    StoreError,
 )
 from mcpsync.testing import FakeClock, Page
 from support.entra import SCOPES, SECRET, Entra
@@ -300,6 +304,31 @@ def test_a_session_that_cannot_be_refreshed_is_an_error_of_its_own(idp, people, 
     assert idp.came == []
 
 
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (AuthorizationRequired("x", authorization_url="https://else.example", flow_id="f"), False),
+        (ConnectionLost("x", stale=True, maybe_executed=True), True),
+        (HTTPStatusError("x", status=500), False),
+        (RequestTimeout("x"), True),
+        (StoreError("x", retryable=True), True),
+        (RequestCancelled("x"), False),
+    ],
+)
+def test_an_error_of_ours_is_no_other_there_so_nobody_signs_in_and_no_breaker_counts_it(
+    idp, people, error, retryable
+):
+    def token_of(user_id):
+        raise error
+
+    shown = []
+    with manager_of(idp, people, token_of=token_of) as manager:
+        found = failed(manager, oauth_start=shown.append)
+        assert manager.stats()["breakers"] == []
+    assert (found.reason, found.retryable) == ("session_refresh_failed", retryable)
+    assert (shown, idp.came) == ([], [])
+
+
 def test_what_the_application_returns_has_to_be_a_token(idp, people):
     manager = manager_of(idp, people, token_of=lambda _: 7)
     with manager, pytest.raises(ConfigurationError, match="access_token_of="):
@@ -358,7 +387,32 @@ def test_a_server_that_takes_none_is_an_error_and_not_a_storm(idp, people, clock
         for _ in range(4):
             with pytest.raises(AuthorizationRequired):
                 add(manager)
-    assert idp.asked_times <= 1 + 4
+        assert idp.asked_times == 2, "though each call has to connect first"
+        assert len(idp.came) == 2 + 3
+        clock.advance(DOUBTFUL)
+        with pytest.raises(AuthorizationRequired):
+            add(manager)
+    assert idp.asked_times == 3
+
+
+def test_a_token_that_was_taken_after_all_may_be_replaced_at_once(idp, people, clock):
+    with manager_of(idp, people, clock=clock) as manager:
+        for calls in range(1, 4):
+            assert add(manager) == SUM
+            idp.turns_down.add(idp.came[-1].removeprefix("Bearer "))
+            assert idp.asked_times == calls
+        assert add(manager) == SUM
+
+
+def test_what_is_in_doubt_is_forgotten_in_time(clock):
+    doubts = Doubts(clock)
+    for number in range(FEW):
+        doubts.add(f"old-{number}")
+    clock.advance(DOUBTFUL)
+    doubts.add("new")
+    assert len(doubts) == 1
+    assert "new" in doubts
+    assert "old-1" not in doubts
 
 
 def test_nor_is_one_that_takes_none_any_more(idp, people, clock):
@@ -393,6 +447,51 @@ def test_an_exchange_that_fails_after_a_401_is_the_error(idp, manager):
     sent = len(idp.came)
     assert failed(manager).error == "interaction_required"
     assert len(idp.came) == sent + 1
+
+
+def test_a_403_is_no_reason_to_exchange(idp, manager):
+    add(manager)
+    idp.mcp._endpoint.front = lambda request: Page(403)
+    with pytest.raises(MCPSyncError):
+        add(manager)
+    assert idp.asked_times == 1
+
+
+def test_who_may_is_asked_before_that_exchange_as_well(idp, people):
+    config = HttpServerConfig(url=idp.url, obo={"scopes": SCOPES}, db_id="7")
+    behalf = OnBehalf(service_of(idp), people.get, FakeClock(), lambda *_: not idp.turns_down)
+    client = Client(
+        config, auth=behalf.authorizer_for(Key("ada", "crm"), config), mode="2026-07-28"
+    )
+
+    def turned_down(request):
+        idp.turns_down.add("any")
+        return Page(401)
+
+    with client:
+        client.call_tool("add", {"a": 1, "b": 2})
+        idp.mcp._endpoint.front = turned_down
+        with pytest.raises(OboTokenError) as caught:
+            client.call_tool("add", {"a": 1, "b": 2})
+    assert (caught.value.reason, caught.value.maybe_executed) == ("not_permitted", False)
+    assert idp.asked_times == 1
+
+
+def test_who_calls_off_a_call_does_not_wait_for_its_exchange(idp, manager):
+    gate, cancel = Gate(), Cancellation()
+    idp.say(idp.path, gate)
+    call = start(lambda: add(manager, cancel=cancel))
+    gate.wait_reached()
+    cancel.cancel("enough")
+    assert isinstance(outcome(call), RequestCancelled)
+    gate.open()
+    assert idp.came == []
+
+
+def test_a_token_that_names_nobody_is_that_of_the_user_of_the_call(idp, people):
+    tokens = {"ada": OpenIDToken(people["ada"])}
+    with manager_of(idp, people, token_of=tokens.get) as manager:
+        assert add(manager) == SUM
 
 
 # -- a resolver of the application's --------------------------------------------------------------
@@ -510,6 +609,8 @@ def test_a_client_alone_has_no_tokens_and_sends_nothing_without(idp):
 def test_the_status_asks_nobody_but_the_application(idp, manager, people):
     assert manager.authorization_status("crm", user="ada").is_authorized
     assert not manager.authorization_status("crm", user="eve").is_authorized
+    people["ada"] = OpenIDToken(people["ada"], expires_at=1.0)
+    assert not manager.authorization_status("crm", user="ada").is_authorized
     assert idp.asked == []
 
 
@@ -565,3 +666,26 @@ def test_a_legacy_server_that_was_silent_is_not_given_up_for_a_failed_exchange()
         idp.must_interact.clear()
         assert add(manager) == SUM
         assert manager.get_user_connection("crm", user="ada") is connection
+
+
+def test_a_connection_of_before_the_server_had_obo_is_not_asked_with_its_old_header(idp, people):
+    before = {"url": idp.url, "scope": "user", "headers": {"Authorization": "Bearer old"}}
+    said, came = {}, []
+    idp.mcp._endpoint.front = lambda request: came.append(request.headers.get("authorization"))
+    with MCPManager(
+        {"crm": before},
+        obo=service_of(idp),
+        access_token_of=people.get,
+        overrides=lambda user_id: dict(said),
+    ) as manager:
+        assert add(manager) == SUM
+        assert manager.get_server_tool_functions("ada", "crm")
+        said["crm"] = {"url": idp.url, "obo": {"scopes": SCOPES}}
+        manager.registry.invalidate_overrides()
+        came.clear()
+        assert manager.get_server_tool_functions("ada", "crm") is None
+        assert came == []
+        assert add(manager) == SUM
+        assert manager.get_server_tool_functions("ada", "crm")
+        assert came
+        assert "Bearer old" not in came

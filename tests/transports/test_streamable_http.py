@@ -385,6 +385,21 @@ def test_429_may_say_until_when_to_wait():
     assert 50 < caught.value.retry_after <= 60
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Mon, 01 Jan 20266666666666666 00:00:00 GMT",
+        "Mon, 01 Jan 2024 00:00:00 +9999999999999",
+        "01 Jan 2024 99999999999999999999:00 GMT",
+        "soon",
+    ],
+)
+def test_a_retry_after_that_is_no_date_says_nothing(value):
+    with pytest.raises(RateLimited) as caught:
+        ask(status("429 Too Many Requests", Retry_After=value))
+    assert caught.value.retry_after is None
+
+
 def test_a_retry_after_in_the_oldest_form_of_a_date_is_in_greenwich_time():
     until = (datetime.now(UTC) + timedelta(seconds=60)).strftime("%a %b %d %H:%M:%S %Y")
     with pytest.raises(RateLimited) as caught:
