@@ -295,6 +295,24 @@ def test_a_change_that_is_said_in_the_midst_of_a_call_is_told_while_it_goes_on(
     assert isinstance(outcome(calling), Exception)
 
 
+def test_a_server_that_is_configured_anew_is_not_listed_with_the_credentials_of_before(
+    server: LocalServer,
+) -> None:
+    with manager_of(server) as manager:
+        manager.on_tools_changed(Heard())
+        with manager.connection("a", user="ada") as connection:
+            manager.get_server_tool_functions("ada", "a")
+            manager.registry.update_server("a", {"url": server.url, "headers": {"X-Key": "new"}})
+            server.tools = ["echo"]
+            server.announce_tools_changed()
+            before = listings(server)
+            connection.call_tool("echo", {"text": "x"})
+            wait_until(lambda: not manager._catalogues._relisting._bells)
+            assert listings(server) == before
+        call(manager, "ada")
+        assert server.requests[-1].headers["x-key"] == "new"
+
+
 def test_a_hundred_notifications_are_two_listings_at_most(server: LocalServer) -> None:
     heard, told = Heard(), []
     manager = MCPManager({"a": {"url": server.url}}, on_event=told.append)

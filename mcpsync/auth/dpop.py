@@ -129,7 +129,8 @@ def put_on(request: PreparedRequest, tokens: Tokens, key: DPoPKey | None) -> Non
 
 def token_in(request: PreparedRequest) -> str | None:
     """Return the access token that a request was sent with, if it was with one."""
-    return str(request.headers.get("Authorization", "")).partition(" ")[2] or None
+    # In small letters, for the headers may be a plain mapping.
+    return str(request.headers.get("authorization", "")).partition(" ")[2] or None
 
 
 def lacks_nonce(request: PreparedRequest, key: DPoPKey | None) -> bool:

@@ -10,6 +10,7 @@ from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from ..config import OboConfig
 from ..http import Authorizer, Occasion
+from .dpop import token_in
 from .obo import OboTokenService
 from .obo_tokens import (
     TIMEOUT,
@@ -134,7 +135,7 @@ class OboAuthorizer(Authorizer):
     def accepted(self, request: PreparedRequest) -> None:
         """Take note that the server took a token that replaced another."""
         if self._doubts:
-            self._doubts.discard(_token_in(request))
+            self._doubts.discard(token_in(request))
 
     def recover(
         self,
@@ -144,7 +145,7 @@ class OboAuthorizer(Authorizer):
         occasion: Occasion,
     ) -> bool:
         """Exchange once more for each request that was turned down; nobody is sent anywhere."""
-        sent = _token_in(request)
+        sent = token_in(request)
         if status != 401 or occasion.attempt > 0 or sent is None or sent in self._doubts:
             return False
         self._check()
@@ -168,7 +169,3 @@ class OboAuthorizer(Authorizer):
 
     def __repr__(self) -> str:
         return "OboAuthorizer(…)"
-
-
-def _token_in(request: PreparedRequest) -> str | None:
-    return str(request.headers.get("authorization", "")).partition(" ")[2] or None

@@ -224,7 +224,7 @@ class ToolCatalogues:
 
     def _ask_again(self, connection: Connection, cancel: Cancellation) -> bool:
         """Ask a connection whose tools changed; return whether that is the end of it."""
-        if not self._is_wanted(connection):
+        if not self._is_wanted(connection) or self.is_outdated(connection):
             return True
         try:
             self._ask(connection, CallScope(Deadline(LISTING_TIMEOUT), cancel), again=True)
