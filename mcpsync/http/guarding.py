@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, RefusedError
-from ..security.addresses import is_local_name, is_loopback
+from ..security.addresses import is_local_name, is_loopback, parsed
 from ..security.guard import AddressPolicy, refused
 from ..security.redaction import safe_url
 from .settings import HttpSettings, origin_of, prepared_url
@@ -104,10 +103,9 @@ def is_plain(url: str) -> bool:
 def literal_in(host: str) -> str | None:
     """Return the address that *host* is, in whatever spelling resolvers take; None for a name."""
     host = host.strip("[]").rstrip(".")
-    try:
-        return str(ipaddress.ip_address(host.partition("%")[0]))
-    except ValueError:
-        pass
+    found = parsed(host)
+    if found is not None:
+        return str(found)
     try:
         return socket.inet_ntoa(socket.inet_aton(host))  # 2130706433, 0x7f.1, 0177.0.0.1
     except (OSError, ValueError):

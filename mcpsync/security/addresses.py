@@ -55,8 +55,9 @@ def is_public(address: IPAddress) -> bool:
 
 def parsed(address: str) -> IPAddress | None:
     """Return the address that a resolver has written, without its zone; None if it is none."""
+    bare = address.partition("%")[0] if ":" in address else address  # IPv4 has no zones
     try:
-        return ipaddress.ip_address(address.partition("%")[0])
+        return ipaddress.ip_address(bare)
     except ValueError:
         return None
 

@@ -80,7 +80,7 @@ LITERALS = """
     https://0xa9fea9fe/mcp https://2852039166/mcp https://168.63.129.16/mcp https://192.0.0.192/mcp
     https://198.18.0.1/mcp https://224.0.0.1/mcp https://240.0.0.1/mcp https://255.255.255.255/mcp
     https://0.1.2.3/mcp http://127%2e0%2e0%2e1:{port}/mcp http://127.0.0.1../mcp
-    http://127.0.0.1%20.example.com/mcp http://[::ffff:0:127.0.0.1]/mcp http://[3fff::1]/mcp
+    http://[::ffff:0:127.0.0.1]/mcp http://[3fff::1]/mcp
     http://127.0.0.1#@public.example/ https://192.88.99.1/mcp http://4294967295/mcp
     wss://127.0.0.1:{port}/mcp ws://2130706433:{port}/mcp
     ws://[::ffff:10.0.0.1]/mcp ws://169.254.169.254/mcp
@@ -125,6 +125,7 @@ TABLE = [
     Row(f"https://{PUBLIC}/mcp", f"-{PUBLIC}"),
     Row("https://six.example/mcp", "-2606:4700::1111"),
     Row("https://mixed.example/mcp", f"-{PUBLIC}"),
+    Row("http://127.0.0.1%20.example.com/mcp", "unknown"),  # a name: only IPv6 has zones
     # private addresses that are allowed, and what is beside them
     Row("http://127.0.0.1:{port}/mcp", "-127.0.0.1", policy=HERE),
     Row("http://2130706433:{port}/mcp", "-127.0.0.1", policy=HERE),
@@ -221,6 +222,8 @@ TABLE = [
         policy={"allowed_addresses": ["loop.example"]},
         proxied=True,
     ),
+    Row("http://93.184.216.34%40loop.example:{port}/mcp", "proxy", proxied=True),
+    Row("http://1.1.1.1%2f.loop.example:{port}/mcp", "proxy", proxied=True),
     Row("http://127.0.0.1:{port}/mcp", "proxied", policy=HERE, proxied=True),
     Row("http://loop.example:{port}/mcp", "proxied", "operator", proxied=True),
     Row("http://loop.example:{port}/mcp", "proxy", "operator", {"guard": "all"}, proxied=True),
