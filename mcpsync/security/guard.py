@@ -43,7 +43,7 @@ class AllowedDomain:
     """One entry of ``allowed_domains``: ``[scheme://]host[:port]`` or ``…*.host…``.
 
     Args:
-        host: The host, in lower case, without ``www.``.
+        host: The host, in lower case; without ``www.``, unless hosts below that are meant.
         below: Whether hosts below it are meant as well.
         scheme: The only scheme; None for any.
         port: The only port; None for any.
@@ -76,14 +76,14 @@ class AllowedDomain:
         is_name = _HOST.fullmatch(host) is not None
         if not is_name and (below or parsed(host) is None):
             raise wrong
-        return cls(_bare(host), below, scheme or None, port)
+        return cls(host if below else _bare(host), below, scheme or None, port)
 
     def covers(self, scheme: str, host: str, port: int) -> bool:
         """Whether a URL of this scheme, host (lower case) and port is meant."""
         if self.scheme not in (None, scheme) or self.port not in (None, port):
             return False
-        name = _bare(host)
-        return name == self.host or (self.below and name.endswith(f".{self.host}"))
+        name = _plain(host)
+        return self.host in (name, _bare(name)) or (self.below and name.endswith(f".{self.host}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -373,6 +373,11 @@ def test_every_range_is_known_at_both_its_ends() -> None:
         ("*.a.example", "https://a.example:443 https://c.b.a.example:1", "https://ba.example:443"),
         ("www.a.example", "https://a.example:443", "https://w.a.example:443"),
         ("a.example", "https://www.a.example:443", "https://wwwa.example:443"),
+        (
+            "*.www.a.example",
+            "https://www.a.example:443 https://b.www.a.example:443",
+            "https://a.example:443 https://b.a.example:443",
+        ),
         ("https://a.example", "https://a.example:8443", "http://a.example:80 wss://a.example:443"),
         ("wss://*.example", "wss://a.example:443", "ws://a.example:80 https://a.example:443"),
         ("a.example:8443", "https://a.example:8443 http://a.example:8443", "https://a.example:443"),
