@@ -81,7 +81,7 @@ def check_place(host: str, port: int, policy: AddressPolicy) -> None:
     address = literal_in(host)
     if address is not None:
         if not policy.admits(host, port, address):
-            raise refused("address", host, port)
+            raise refused("address", host, port, address)
     elif policy.reach != "anywhere" and is_local_name(host):
         is_ours = policy.reach == "loopback" and is_loopback(host)
         # Where networks are allowed, the address decides once it is known.

@@ -132,7 +132,8 @@ class AllowedAddress:
         found = None if address is None else parsed(address)
         if found is None:
             return False
-        return all(is_public(each) or each in self.network for each in led_to(found))
+        led = led_to(found)
+        return found in self.network or all(is_public(each) or each in self.network for each in led)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,22 +182,31 @@ class AddressPolicy:
             raise refused("domain", host, port)
 
 
-def refused(rule: str, host: str, port: int) -> RefusedError:
+def refused(rule: str, host: str, port: int, address: str | None = None) -> RefusedError:
     """Return the error for a host that a rule forbids: domain, name, address or proxy.
 
     It says what an operator would have to configure, and nothing of the URL but host and port.
+
+    Args:
+        rule: Which one.
+        host: What it forbids.
+        port: Its port.
+        address: What *host* is, if it is an address, in the one spelling that can be configured.
     """
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    place, entry = (
+        _shown(f"[{each}]:{port}" if ":" in each else f"{each}:{port}")
+        for each in (host, address or host)
+    )
     why = {
         "domain": f"is not a host that allowed_domains has an entry for, such as '{_shown(host)}'",
         "name": "has a name that leads to an address that is not public; "
-        f"'{_shown(place)}' in a manager's allowed_addresses would allow it",
+        f"'{entry}' in a manager's allowed_addresses would allow it",
         "address": "leads to an address that is not public, where a URL that somebody else has "
-        f"given must not lead; '{_shown(place)}' in a manager's allowed_addresses would allow it",
+        f"given must not lead; '{entry}' in a manager's allowed_addresses would allow it",
         "proxy": "is asked through a proxy, which resolves names as it likes, so it must be an IP "
         "literal or an explicitly allowed host, in allowed_domains or allowed_addresses",
     }[rule]
-    return RefusedError(f"{_shown(place)} {why}. Nothing was sent there.", rule=rule)
+    return RefusedError(f"{place} {why}. Nothing was sent there.", rule=rule)
 
 
 ANYWHERE: Final = AddressPolicy()
@@ -286,7 +296,8 @@ def _private_network(text: str, entry: str, wrong: ConfigurationError) -> Networ
         for each in _PRIVATE
         if each.version == network.version
     )
-    if not is_private:
+    is_one = network.num_addresses == 1 and not is_within(str(network[0]), "public")
+    if not (is_private or is_one):
         raise ConfigurationError(
             f"{entry!r} in allowed_addresses has public addresses in it, which need no permission."
         )

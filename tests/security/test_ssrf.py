@@ -17,6 +17,7 @@ from mcpsync import ConfigurationError, MCPManager, MCPSyncError, RefusedError
 from mcpsync._runtime.deadline import Deadline
 from mcpsync.errors import ConnectError
 from mcpsync.http import Fetcher
+from mcpsync.http.guarding import check_guarded
 from mcpsync.security.guard import Guard
 from security.world import PUBLIC, World, names, world
 from transports.door import LONG
@@ -295,6 +296,19 @@ def is_expected(error: MCPSyncError | None, expected: str) -> bool:
     if expected == "unknown":
         return isinstance(error, ConnectError)
     return isinstance(error, RefusedError) and error.rule == expected
+
+
+@pytest.mark.parametrize("url", [*LITERALS.split(), "http://[2606:4700::5efe:a00:1]/mcp"])
+def test_the_entry_that_an_error_names_would_allow_the_address(url: str) -> None:
+    url = url.replace("{port}", "8080").replace("ws", "http", 1)
+
+    def check(*allowed: str) -> None:
+        policy = Guard(allowed_addresses=allowed).for_server(is_operators=False)
+        check_guarded(url, policy, scheme="http", proxied=False)
+
+    with pytest.raises(RefusedError) as caught:
+        check()
+    check(caught.value.message.partition("; '")[2].partition("'")[0])
 
 
 def test_the_table_is_as_long_as_it_has_to_be() -> None:
