@@ -60,13 +60,17 @@ class Routes:
     Args:
         proxies: Those of a session.
         trust_env: Whether the environment has a say.
+        proxy: The one for all URLs, whatever the others say.
     """
 
     proxies: Mapping[str, str] = field(repr=False)  # with passwords
     trust_env: bool
+    proxy: str | None = field(default=None, repr=False)
 
     def proxy_of(self, url: str) -> str | None:
         """Return the proxy for *url*; see :func:`proxy_for`."""
+        if self.proxy:
+            return proxy_for(url, {"all": self.proxy})
         with Session() as source:
             source.proxies, source.trust_env = dict(self.proxies), self.trust_env
             merged = source.merge_environment_settings(url, {}, None, None, None)
@@ -144,7 +148,7 @@ class HttpSettings:
                     cert=merged["cert"],
                     proxy=proxy_for(url, {"all": proxy} if proxy else merged["proxies"]),
                 ),
-                routes=Routes(dict(source.proxies), source.trust_env),
+                routes=Routes(dict(source.proxies), source.trust_env, proxy),
             )
         finally:
             if session is None:

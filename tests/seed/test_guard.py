@@ -300,6 +300,20 @@ def test_the_proxy_is_chosen_anew_for_where_a_redirect_leads(
         assert not any(secret in str(proxy.requests) for secret in SECRETS)
 
 
+def test_a_redirect_does_not_lead_past_the_proxy_of_a_configuration(world: World) -> None:
+    with (
+        Proxy() as proxy,
+        Answering(*[response(b"{}", Connection="close")] * 9) as behind,
+    ):
+        there = f"http://public.example:{behind.port}/there"
+        with Answering(*[moved(there, Connection="close")] * 9) as server:
+            config = {"url": server.url, "proxy": proxy.address}
+            with MCPManager({"crm": config}, connect_attempts=1) as manager:
+                raised(lambda: manager.call_tool("crm", "add", {}, user="ada"))
+            assert [each.target for each in proxy.requests][:2] == [server.url, there]
+        assert PUBLIC not in world.connected
+
+
 def test_through_a_proxy_it_has_to_be_a_literal_or_an_allowed_host(world: World) -> None:
     with Proxy() as proxy:
         session = requests.Session()
