@@ -16,10 +16,11 @@ def is_loopback(host: str) -> bool:
     host = host.strip("[]").rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+    found = parsed(host)
+    if found is None:
         return False
+    mapped = found.ipv4_mapped if found.version == 6 else None  # itself no loopback to some Pythons
+    return (mapped or found).is_loopback
 
 
 def is_local_name(host: str) -> bool:

@@ -19,6 +19,8 @@ from mcpsync.security.addresses import is_loopback, is_within
         "[::1]",
         "0:0:0:0:0:0:0:1",
         "::1%lo",
+        "::ffff:127.0.0.1",
+        "[::ffff:7f00:1]",
     ],
 )
 def test_these_hosts_are_this_machine_by_their_very_name(host):
