@@ -336,7 +336,7 @@ class HttpEndpoint:
         response.finish_soon()
         response.close()
         target = joined(url, location)
-        why = "only 307 and 308 are"
+        why = "that is no http:// or https:// URL" if target is None else "only 307 and 308 are"
         if target is not None and status in KEEPING:
             sent = within(self.origin, target)
             if sent is not None:

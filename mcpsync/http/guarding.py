@@ -81,13 +81,13 @@ def check_place(host: str, port: int, policy: AddressPolicy) -> None:
     address = literal_in(host)
     if address is not None:
         if not policy.admits(host, port, address):
-            raise refused("address", host, port, address)
+            raise refused("address", host, port, address, can_allow=policy.can_allow)
     elif policy.reach != "anywhere" and is_local_name(host):
         is_ours = policy.reach == "loopback" and is_loopback(host)
         # Where networks are allowed, the address decides once it is known.
         may_be_allowed = any(each.network is not None for each in policy.addresses)
         if not (is_ours or may_be_allowed or policy.exempts(host, port)):
-            raise refused("name", host, port)
+            raise refused("name", host, port, can_allow=policy.can_allow)
 
 
 def is_plain(url: str) -> bool:

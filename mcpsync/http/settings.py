@@ -15,7 +15,7 @@ from requests.exceptions import RequestException
 from requests.utils import get_auth_from_url, get_netrc_auth, urldefragauth
 
 from ..errors import ConfigurationError
-from ..security.guard import PUBLIC, AddressPolicy
+from ..security.guard import ABROAD, AddressPolicy
 from ..security.redaction import safe_url
 from ..version import __version__
 from .adapter import AdapterKey, proxy_for
@@ -99,7 +99,7 @@ class HttpSettings:
     auth: AuthCallable | Authorizer | None
     key: AdapterKey
     routes: Routes
-    abroad: AddressPolicy = PUBLIC
+    abroad: AddressPolicy = ABROAD
 
     @classmethod
     def resolve(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from ..errors import ConfigurationError, RefusedError
@@ -145,12 +145,14 @@ class AddressPolicy:
         domains: The hosts that URLs may name; None for any.
         addresses: Addresses out of reach that may be reached all the same.
         proxied_names: Whether a proxy may be given names, which it resolves as it likes.
+        can_allow: Whether *addresses* could have more; nothing is allowed where redirects lead.
     """
 
     reach: Reach = "anywhere"
     domains: tuple[AllowedDomain, ...] | None = None
     addresses: tuple[AllowedAddress, ...] = ()
     proxied_names: bool = True
+    can_allow: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -182,7 +184,9 @@ class AddressPolicy:
             raise refused("domain", host, port)
 
 
-def refused(rule: str, host: str, port: int, address: str | None = None) -> RefusedError:
+def refused(
+    rule: str, host: str, port: int, address: str | None = None, *, can_allow: bool = True
+) -> RefusedError:
     """Return the error for a host that a rule forbids: domain, name, address or proxy.
 
     It says what an operator would have to configure, and nothing of the URL but host and port.
@@ -192,17 +196,18 @@ def refused(rule: str, host: str, port: int, address: str | None = None) -> Refu
         host: What it forbids.
         port: Its port.
         address: What *host* is, if it is an address, in the one spelling that can be configured.
+        can_allow: Whether it could be allowed at all.
     """
     place, entry = (
         _shown(f"[{each}]:{port}" if ":" in each else f"{each}:{port}")
         for each in (host, address or host)
     )
+    allowing = f"; '{entry}' in a manager's allowed_addresses would allow it" if can_allow else ""
     why = {
         "domain": f"is not a host that allowed_domains has an entry for, such as '{_shown(host)}'",
-        "name": "has a name that leads to an address that is not public; "
-        f"'{entry}' in a manager's allowed_addresses would allow it",
+        "name": f"has a name that leads to an address that is not public{allowing}",
         "address": "leads to an address that is not public, where a URL that somebody else has "
-        f"given must not lead; '{entry}' in a manager's allowed_addresses would allow it",
+        f"given must not lead{allowing}",
         "proxy": "is asked through a proxy, which resolves names as it likes, so it must be an IP "
         "literal or an explicitly allowed host, in allowed_domains or allowed_addresses",
     }[rule]
@@ -212,8 +217,9 @@ def refused(rule: str, host: str, port: int, address: str | None = None) -> Refu
 ANYWHERE: Final = AddressPolicy()
 """The policy for what the operator has written himself."""
 
-PUBLIC: Final = AddressPolicy("public")
-"""The policy for what somebody else has named, where nobody has said more."""
+
+ABROAD: Final = AddressPolicy("public", can_allow=False)
+"""The policy for other origins that a server redirects to, where nobody has said more."""
 
 
 class Guard:
@@ -265,7 +271,7 @@ class Guard:
         Args:
             is_operators: Whether the operator has said where the server is, and nobody else.
         """
-        return AddressPolicy("public", self._domains, (), self.trusts(is_operators))
+        return replace(ABROAD, domains=self._domains, proxied_names=self.trusts(is_operators))
 
     def for_named(self, is_operators: bool, is_local: bool = False) -> AddressPolicy:
         """Return the policy for those whom a server names, such as who issues its tokens.

@@ -135,6 +135,7 @@ def test_a_redirect_inside_is_not_followed_even_with_allowlists(
             error = raised(lambda: manager.call_tool("theirs", "add", {}, user="ada"))
         assert isinstance(error, HTTPStatusError | RefusedError)
         assert "s3cret" not in str(error)
+        assert "would allow it" not in str(error), "nothing would"
         assert not error.maybe_executed
     assert world.server.accepted == 0
     assert set(world.connected) == {"127.0.0.1"}, "the server itself"
