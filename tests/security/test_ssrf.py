@@ -19,6 +19,7 @@ from mcpsync.errors import ConnectError
 from mcpsync.http import Fetcher
 from mcpsync.http.guarding import check_guarded
 from mcpsync.security.guard import Guard
+from mcpsync.testing import LocalServer
 from security.world import PUBLIC, World, names, world
 from transports.door import LONG
 from transports.proxy import Proxy
@@ -309,6 +310,22 @@ def test_the_entry_that_an_error_names_would_allow_the_address(url: str) -> None
     with pytest.raises(RefusedError) as caught:
         check()
     check(caught.value.message.partition("; '")[2].partition("'")[0])
+
+
+def test_a_socket_that_is_there_by_the_operators_word_carries_nothing_of_others(
+    world: World,
+) -> None:
+    with LocalServer() as server:
+        port = server.url.split(":")[2].partition("/")[0]
+        url = f"http://loop.example:{port}/mcp"
+        servers = {"ours": {"url": url}, "theirs": {"url": url, "source": "user"}}
+        with MCPManager(servers, connect_attempts=1, timeout=LONG) as manager:
+            manager.call_tool("ours", "add", {"a": 1, "b": 2}, user="ada")
+            seen = len(server.requests)
+            with pytest.raises(RefusedError) as caught:
+                manager.call_tool("theirs", "add", {"a": 1, "b": 2}, user="ada")
+        assert caught.value.rule == "address"
+        assert len(server.requests) == seen
 
 
 def test_the_table_is_as_long_as_it_has_to_be() -> None:
