@@ -110,6 +110,7 @@ class HttpSettings:
         auth: Auth = None,
         session: Session | None = None,
         proxy: str | None = None,
+        is_operators: bool = True,
     ) -> HttpSettings:
         """Work the settings for *url* out, as ``requests`` would, environment and netrc included.
 
@@ -121,6 +122,9 @@ class HttpSettings:
             session: Where proxies, ``verify``, ``cert``, headers and auth come from; it is read
                 now and not kept. An explicit ``verify`` of it wins over ``REQUESTS_CA_BUNDLE``.
             proxy: What the requests go through, whatever session and environment say.
+            is_operators: Whether the operator has said where the URL leads. If not, nothing that
+                says who he is goes along: no headers, auth or certificate of the session, and
+                nothing that stands in netrc.
 
         Raises:
             ConfigurationError: A header or the auth is not usable.
@@ -130,7 +134,7 @@ class HttpSettings:
         try:
             merged = source.merge_environment_settings(url, {}, True, None, None)
             verify = merged["verify"] if source.verify is True else source.verify
-            fixed = _headers(source, session is not None, headers)
+            fixed = _headers(source, session is not None and is_operators, headers)
             return cls(
                 origin=origin_of(sent),
                 url=sent,
@@ -140,12 +144,12 @@ class HttpSettings:
                     url,
                     auth.authorizer_for(url, session)
                     if isinstance(auth, AuthorizerSource)
-                    else (auth if auth is not None else source.auth),
-                    look_up=source.trust_env and "authorization" not in fixed,
+                    else (source.auth if auth is None and is_operators else auth),
+                    look_up=source.trust_env and is_operators and "authorization" not in fixed,
                 ),
                 key=AdapterKey(
                     verify=True if verify is None else verify,
-                    cert=merged["cert"],
+                    cert=merged["cert"] if is_operators else None,
                     proxy=proxy_for(url, {"all": proxy} if proxy else merged["proxies"]),
                 ),
                 routes=Routes(dict(source.proxies), source.trust_env, proxy),

@@ -8,6 +8,7 @@ down. Sockets for other machines end there, as if nobody listened; those for thi
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ import requests
 
 from mcpsync import ConfigurationError, MCPManager, MCPSyncError, RefusedError
 from mcpsync._runtime.deadline import Deadline
+from mcpsync.client.carriers import settings_for
+from mcpsync.config.parsing import parse_server
+from mcpsync.connections.guarding import fetcher_for
 from mcpsync.errors import ConnectError
 from mcpsync.http import Fetcher
 from mcpsync.http.guarding import check_guarded
@@ -329,6 +333,104 @@ def test_a_socket_that_is_there_by_the_operators_word_carries_nothing_of_others(
                 manager.call_tool("theirs", "add", {"a": 1, "b": 2}, user="ada")
         assert caught.value.rule == "address"
         assert len(server.requests) == seen
+
+
+@pytest.mark.parametrize("netrc", ["machine 127.0.0.1", "default"])
+@pytest.mark.parametrize("source", ["operator", "user", "template"])
+def test_what_the_operator_has_for_his_own_servers_goes_to_no_other(
+    source: str, netrc: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text(f"{netrc} login ada password s3cret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    session = requests.Session()
+    session.headers["X-Key"] = "k3y"
+    configured = requests.Session()
+    configured.auth = ("ada", "0wn")
+    with LocalServer() as server:
+        port = server.url.split(":")[2].partition("/")[0]
+        config: dict[str, Any] = {"url": server.url, "headers": {"X-Theirs": "1"}}
+        if source == "user":
+            config["source"] = "user"
+        if source == "template":
+            config |= {"url": f"http://{{{{WHERE}}}}:{port}/mcp", "custom_user_vars": {"WHERE": {}}}
+        for each in (session, configured):
+            with MCPManager(
+                {"theirs": config}, session=each, allowed_addresses=[f"127.0.0.1:{port}"]
+            ) as manager:
+                own = {"WHERE": "127.0.0.1"} if source == "template" else None
+                numbers = {"a": 1, "b": 2}
+                manager.call_tool("theirs", "add", numbers, user="ada", custom_user_vars=own)
+        sent = [request.headers for request in server.requests]
+    assert all(headers["x-theirs"] == "1" for headers in sent)
+    told = {name for headers in sent for name in headers if name in ("x-key", "authorization")}
+    assert told == ({"x-key", "authorization"} if source == "operator" else set())
+
+
+@pytest.mark.parametrize("source", ["yaml", "user"])
+def test_a_certificate_of_the_operators_is_shown_to_his_own_servers_only(source: str) -> None:
+    session = requests.Session()
+    session.cert = "/some/where.pem"
+    config = parse_server("theirs", {"url": "https://public.example/mcp", "source": source})
+    cert = settings_for(config, session=session).key.cert
+    assert cert == (None if source == "user" else "/some/where.pem")
+
+
+INSIDE = "https://10.0.0.5/token"
+
+
+@pytest.mark.parametrize(
+    ("config", "mode", "is_good"),
+    [
+        ({"url": "https://10.0.0.5/mcp"}, "untrusted", True),
+        ({"url": "https://10.0.0.5/mcp"}, "all", False),
+        ({"url": "https://10.0.0.5/mcp", "source": "user"}, "untrusted", False),
+        ({"url": "https://{{WHERE}}/mcp", "custom_user_vars": {"WHERE": {}}}, "untrusted", False),
+        ({"url": "https://a.example/mcp"}, "untrusted", False),
+    ],
+)
+def test_a_servers_own_origin_is_trusted_if_the_operator_wrote_it(
+    config: dict[str, Any], mode: Any, is_good: bool
+) -> None:
+    fetcher = fetcher_for(
+        Guard(mode=mode),
+        parse_server("crm", config),
+        config["url"].replace("{{WHERE}}", "10.0.0.5"),
+        None,
+    )
+    assert is_allowed(fetcher, INSIDE) is is_good
+
+
+@pytest.mark.parametrize(
+    ("more", "mode", "is_good"),
+    [({}, "untrusted", True), ({}, "all", False), ({"source": "user"}, "untrusted", False)],
+)
+def test_what_a_configuration_says_of_tokens_is_trusted_if_it_is_the_operators(
+    more: dict[str, Any], mode: Any, is_good: bool
+) -> None:
+    config = parse_server("crm", {"url": "https://a.example/mcp", **more})
+    fetcher = fetcher_for(Guard(mode=mode), config, "https://a.example/mcp", None, said=[INSIDE])
+    assert is_allowed(fetcher, INSIDE) is is_good
+
+
+def test_friends_of_a_server_on_this_machine_may_be_here_if_the_operator_says_where_it_is() -> None:
+    here = "http://127.0.0.1:9/token"
+    for source, url, is_good in (
+        ("yaml", "http://127.0.0.1:8/mcp", True),
+        ("yaml", "https://a.example/mcp", False),
+        ("user", "http://127.0.0.1:8/mcp", False),
+    ):
+        config = parse_server("crm", {"url": url, "source": source})
+        assert is_allowed(fetcher_for(Guard(), config, url, None), here) is is_good
+
+
+def is_allowed(fetcher: Fetcher, url: str) -> bool:
+    """Whether this may be asked."""
+    try:
+        fetcher.check(url)
+    except RefusedError:
+        return False
+    return True
 
 
 def test_the_table_is_as_long_as_it_has_to_be() -> None:
