@@ -11,6 +11,7 @@ from mcpsync.auth import BearerAuth
 from mcpsync.errors import HTTPStatusError, RequestCancelled
 from mcpsync.http import HttpSettings
 from mcpsync.http.guarding import guarded
+from mcpsync.http.redirects import settings_abroad
 from mcpsync.security.addresses import is_within
 from mcpsync.security.guard import AllowedAddress, AllowedDomain, Guard
 from mcpsync.testing import LocalServer
@@ -101,6 +102,15 @@ def test_more_than_five_redirects_are_too_many_wherever_they_lead(other: Answeri
     ):
         send(server.url)
     assert len(server.requests) + len(other.requests) == 6
+
+
+def test_another_origin_is_shown_no_certificate_of_ours_and_has_to_have_a_good_one() -> None:
+    session = requests.Session()
+    session.cert, session.verify, session.trust_env = "/ours.pem", "/bundle.pem", False
+    settings = HttpSettings.resolve("https://a.example/mcp", session=session)
+    assert (settings.key.cert, settings.key.verify) == ("/ours.pem", "/bundle.pem")
+    abroad = settings_abroad(settings, "https://public.example/mcp")
+    assert (abroad.key.cert, abroad.key.verify) == (None, "/bundle.pem")
 
 
 @pytest.mark.parametrize(
