@@ -415,13 +415,36 @@ def test_what_a_configuration_says_of_tokens_is_trusted_if_it_is_the_operators(
 
 def test_friends_of_a_server_on_this_machine_may_be_here_if_the_operator_says_where_it_is() -> None:
     here = "http://127.0.0.1:9/token"
-    for source, url, is_good in (
-        ("yaml", "http://127.0.0.1:8/mcp", True),
-        ("yaml", "https://a.example/mcp", False),
-        ("user", "http://127.0.0.1:8/mcp", False),
+    for source, url, mode, is_good in (
+        ("yaml", "http://127.0.0.1:8/mcp", "untrusted", True),
+        ("yaml", "http://127.0.0.1:8/mcp", "all", False),
+        ("yaml", "https://a.example/mcp", "untrusted", False),
+        ("user", "http://127.0.0.1:8/mcp", "untrusted", False),
     ):
         config = parse_server("crm", {"url": url, "source": source})
-        assert is_allowed(fetcher_for(Guard(), config, url, None), here) is is_good
+        assert is_allowed(fetcher_for(Guard(mode=mode), config, url, None), here) is is_good  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"headers": {"HOST": "evil.example"}},
+        {
+            "api_key": {
+                "key": "evil.example",
+                "authorization_type": "custom",
+                "custom_header": "Host",
+            }
+        },
+        {"oauth_headers": {"host": "evil.example"}},
+    ],
+)
+def test_a_user_cannot_have_another_host_asked_than_that_of_the_url(more: dict[str, Any]) -> None:
+    """Behind one address there are many hosts, and ``allowed_domains`` has looked at the URL's."""
+    written = {"url": "https://public.example/mcp", **more}
+    parse_server("ours", written)
+    with pytest.raises(ConfigurationError, match="Host"):
+        parse_server("theirs", {**written, "source": "user"})
 
 
 def is_allowed(fetcher: Fetcher, url: str) -> bool:
