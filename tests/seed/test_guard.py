@@ -9,7 +9,7 @@ import requests
 from mcpsync import Cancellation, ConfigurationError, MCPManager, MCPSyncError, RefusedError
 from mcpsync.auth import BearerAuth
 from mcpsync.errors import HTTPStatusError, RequestCancelled
-from mcpsync.http import HttpSettings
+from mcpsync.http import Fetcher, HttpSettings
 from mcpsync.http.guarding import guarded
 from mcpsync.http.redirects import settings_abroad
 from mcpsync.security.addresses import is_within
@@ -102,6 +102,29 @@ def test_more_than_five_redirects_are_too_many_wherever_they_lead(other: Answeri
     ):
         send(server.url)
     assert len(server.requests) + len(other.requests) == 6
+
+
+@pytest.mark.parametrize("source", ["yaml", "user"])
+def test_a_redirect_leads_to_no_host_that_is_not_listed(
+    source: str, world: World, other: Answering
+) -> None:
+    with Answering(*[moved(OTHER)] * 9) as server:
+        config = {"url": server.url, "source": source}
+        allowed = {"allowed_domains": ["127.0.0.1"], "allowed_addresses": ["127.0.0.1"]}
+        with MCPManager({"theirs": config}, connect_attempts=1, **allowed) as manager:
+            error = raised(lambda: manager.call_tool("theirs", "add", {}, user="ada"))
+    assert isinstance(error, HTTPStatusError)
+    assert "allowed_domains" in str(error)
+    assert other.accepted == 0
+
+
+@pytest.mark.parametrize("is_operators", [True, False])
+def test_whom_a_server_names_has_to_be_listed(is_operators: bool) -> None:
+    policy = Guard(["login.example"]).for_named(is_operators)
+    Fetcher(policy=policy).check("https://login.example/token")
+    with pytest.raises(RefusedError) as caught:
+        Fetcher(policy=policy).check("https://evil.example/token")
+    assert caught.value.rule == "domain"
 
 
 def test_another_origin_is_shown_no_certificate_of_ours_and_has_to_have_a_good_one() -> None:
