@@ -372,6 +372,7 @@ TABLE = """
 8.5.6 allowed addresses: no scheme or path, nothing public
     guard::an_allowed_address_has_no_scheme_or_path_and_is_not_public
     guard::an_allowed_address_is_matched_by_host_or_address_and_port
+    guard::whom_a_server_names_may_be_inside_where_that_is_allowed
 
 8.8.1 the service: each precondition
     obo::each_precondition_has_its_message

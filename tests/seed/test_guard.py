@@ -127,6 +127,15 @@ def test_whom_a_server_names_has_to_be_listed(is_operators: bool) -> None:
     assert caught.value.rule == "domain"
 
 
+@pytest.mark.parametrize("is_operators", [True, False])
+def test_whom_a_server_names_may_be_inside_where_that_is_allowed(is_operators: bool) -> None:
+    policy = Guard(allowed_addresses=["10.0.0.5:443"]).for_named(is_operators)
+    Fetcher(policy=policy).check("https://10.0.0.5/token")
+    with pytest.raises(RefusedError) as caught:
+        Fetcher(policy=policy).check("https://10.0.0.6/token")
+    assert caught.value.rule == "address"
+
+
 def test_another_origin_is_shown_no_certificate_of_ours_and_has_to_have_a_good_one() -> None:
     session = requests.Session()
     session.cert, session.verify, session.trust_env = "/ours.pem", "/bundle.pem", False
