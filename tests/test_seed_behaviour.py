@@ -314,9 +314,12 @@ TABLE = """
     guard::more_than_five_redirects_are_too_many_wherever_they_lead
 8.5.1 redirects: a private target is blocked even with an allowlist
     guard::a_redirect_inside_is_not_followed_even_with_allowlists
+    guard::a_redirect_leads_to_no_host_that_is_not_listed
+    guard::whom_a_server_names_has_to_be_listed
 8.5.1 redirects: to another origin without credentials, cookies, session and headers of ours, with
   accept and content-type
     guard::a_redirect_to_another_origin_takes_nothing_of_ours_along
+    guard::another_origin_is_shown_no_certificate_of_ours_and_has_to_have_a_good_one
     guard::who_was_redirected_away_gets_nothing_back_on_his_return
     guard::the_cookies_and_challenges_of_another_origin_are_its_own
 8.5.1 redirects: no crash without headers
@@ -342,6 +345,7 @@ TABLE = """
     does not apply: it is read as requests reads it, so that it means the same in a whole program
 8.5.3 proxies: chosen anew for each URL
     guard::the_proxy_is_chosen_anew_for_where_a_redirect_leads
+    guard::a_redirect_does_not_lead_past_the_proxy_of_a_configuration
 8.5.3 proxies: a literal is checked, a name refused unless it is allowed
     guard::through_a_proxy_it_has_to_be_a_literal_or_an_allowed_host
 8.5.4 the limits of an answer: bytes of JSON
@@ -368,6 +372,7 @@ TABLE = """
 8.5.6 allowed addresses: no scheme or path, nothing public
     guard::an_allowed_address_has_no_scheme_or_path_and_is_not_public
     guard::an_allowed_address_is_matched_by_host_or_address_and_port
+    guard::whom_a_server_names_may_be_inside_where_that_is_allowed
 
 8.8.1 the service: each precondition
     obo::each_precondition_has_its_message

@@ -171,7 +171,8 @@ def check_endpoint(url: str | None, name: str) -> None:
     if not host or not is_good or "@" in parts.netloc or not is_plain:
         raise RefusedError(
             f"the {name} endpoint of the authorization server is {safe_url(url)!r}; "
-            "only https:// URLs are used, and http:// on this machine."
+            "only https:// URLs are used, and http:// on this machine.",
+            rule="form",
         )
 
 

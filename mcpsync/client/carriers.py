@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..config import HttpServerConfig, ServerConfig, StdioServerConfig, WebSocketServerConfig
+from ..config import (
+    HttpServerConfig,
+    ServerConfig,
+    StdioServerConfig,
+    WebSocketServerConfig,
+    is_where_the_operator_says,
+)
 from ..errors import ConfigurationError
 from ..http import Authorizer, HttpEndpoint, HttpSettings, Limits
 from ..http.guarding import guarded
@@ -185,16 +191,25 @@ def settings_for(
 ) -> HttpSettings:
     """Work out the settings of *config*'s requests; it takes a look at the whole environment.
 
+    What the operator's session and netrc say of him goes to his own servers only.
+
     Raises:
         RefusedError: *policy* forbids the URL.
         ConfigurationError: Headers, auth or session are not usable.
     """
+    is_operators = is_where_the_operator_says(config)
     if isinstance(config, WebSocketServerConfig):
         # Those of http:// or https:// in place of ws:// or wss://; it is sent no credentials.
-        settings = HttpSettings.resolve("http" + config.url[2:], session=session)
+        url = "http" + config.url[2:]
+        settings = HttpSettings.resolve(url, session=session, is_operators=is_operators)
     else:
         merged = {**config.all_headers, **(headers or {})}
         settings = HttpSettings.resolve(
-            config.url, headers=merged, auth=auth, session=session, proxy=config.proxy
+            config.url,
+            headers=merged,
+            auth=auth,
+            session=session,
+            proxy=config.proxy,
+            is_operators=is_operators,
         )
     return guarded(settings, config.url, policy, abroad)

@@ -192,9 +192,10 @@ def _work_out(config: ServerConfig) -> Facts:
 
 
 def _has_origin(url: str) -> bool:
-    """Whether nothing is to be filled in before the path of *url*."""
+    """Whether nothing is to be filled in that would say where *url* leads: user info does not."""
     scheme, found, rest = url.partition("://")
-    return bool(found) and "{{" not in scheme + re.split("[/?#]", rest)[0]
+    place = re.split("[/?#]", rest)[0].rpartition("@")[2]
+    return bool(found) and "{{" not in scheme + place
 
 
 def texts_of(config: ServerConfig) -> Iterator[tuple[str, str]]:

@@ -247,6 +247,9 @@ class HttpServerConfig(_ServerConfigBase):
                 raise ValueError("a user's own server cannot have the ID tokens of users")
         if self.proxy is not None and is_user_sourced(self):
             raise ValueError("a user's own server cannot name a proxy")
+        names = {*self.all_headers, *self.said_of_oauth.headers}
+        if is_user_sourced(self) and any(name.lower() == "host" for name in names):
+            raise ValueError("a user's own server cannot say 'Host': it is that of its URL")
         return self
 
     @property

@@ -34,14 +34,21 @@ from .authorizing import MOST_ANSWERS, Authorizer, Occasion, about_credentials
 from .exchange import Exchange
 from .failures import EXPECTED, explain
 from .limits import Limits
-from .redirects import KEEPING, MAX_REDIRECTS, REDIRECTS, joined, kept_abroad, settings_abroad
+from .redirects import (
+    KEEPING,
+    MAX_REDIRECTS,
+    REDIRECTS,
+    joined,
+    kept_abroad,
+    settings_abroad,
+    within,
+)
 from .response import HttpResponse
 from .settings import (
     AuthCallable,
     HttpSettings,
     check_header,
     checked_headers,
-    origin_of,
     prepared_url,
 )
 
@@ -152,7 +159,8 @@ class HttpEndpoint:
                 our messages; or it is not a URL.
         """
         target = joined(self._url, url)
-        if target is None or origin_of(target) != self.origin:
+        inside = None if target is None else within(self.origin, target)
+        if inside is None:
             where = "something that is not a URL" if target is None else safe_url(target)
             raise RefusedError(
                 f"{self._host} wants the messages sent to {where}, which is another origin; "
@@ -160,7 +168,7 @@ class HttpEndpoint:
             )
         if self._jar is None:
             self._jar = RequestsCookieJar()
-        sent, path = prepared_url(target)
+        sent, path = prepared_url(inside)
         made = HttpEndpoint(replace(self._settings, url=sent, path=path), self.limits)
         made._jar = self._jar
         return made
@@ -328,10 +336,11 @@ class HttpEndpoint:
         response.finish_soon()
         response.close()
         target = joined(url, location)
-        why = "only 307 and 308 are"
+        why = "that is no http:// or https:// URL" if target is None else "only 307 and 308 are"
         if target is not None and status in KEEPING:
-            if origin_of(target) == self.origin:
-                return target, None
+            sent = within(self.origin, target)
+            if sent is not None:
+                return sent, None
             why = "only those within one origin are"
             if self._may_leave:
                 try:

@@ -84,7 +84,7 @@ class Fetcher:
         self._session = session
         self._policy = AddressPolicy(reach) if policy is None else policy
         self._headers = dict(headers or {})
-        self._trusted = frozenset(map(origin_of, trusted))
+        self._trusted = frozenset(origin_of(prepared_url(each)[0]) for each in trusted)
 
     def get(
         self,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, RefusedError
-from ..security.addresses import is_local_name, is_loopback
+from ..security.addresses import is_local_name, is_loopback, parsed
 from ..security.guard import AddressPolicy, refused
 from ..security.redaction import safe_url
 from .settings import HttpSettings, origin_of, prepared_url
@@ -82,13 +81,13 @@ def check_place(host: str, port: int, policy: AddressPolicy) -> None:
     address = literal_in(host)
     if address is not None:
         if not policy.admits(host, port, address):
-            raise refused("address", host, port)
+            raise refused("address", host, port, address, can_allow=policy.can_allow)
     elif policy.reach != "anywhere" and is_local_name(host):
         is_ours = policy.reach == "loopback" and is_loopback(host)
         # Where networks are allowed, the address decides once it is known.
         may_be_allowed = any(each.network is not None for each in policy.addresses)
         if not (is_ours or may_be_allowed or policy.exempts(host, port)):
-            raise refused("name", host, port)
+            raise refused("name", host, port, can_allow=policy.can_allow)
 
 
 def is_plain(url: str) -> bool:
@@ -104,10 +103,9 @@ def is_plain(url: str) -> bool:
 def literal_in(host: str) -> str | None:
     """Return the address that *host* is, in whatever spelling resolvers take; None for a name."""
     host = host.strip("[]").rstrip(".")
-    try:
-        return str(ipaddress.ip_address(host.partition("%")[0]))
-    except ValueError:
-        pass
+    found = parsed(host)
+    if found is not None:
+        return str(found)
     try:
         return socket.inet_ntoa(socket.inet_aton(host))  # 2130706433, 0x7f.1, 0177.0.0.1
     except (OSError, ValueError):

@@ -29,6 +29,19 @@ def joined(url: str, location: str) -> str | None:
     return target if location else None
 
 
+def within(origin: tuple[str, str, int], target: str) -> str | None:
+    """Return *target* as it is sent, if that is within *origin*; None if it leads elsewhere.
+
+    Not the text decides but what becomes of it: a proxy is sent all of the URL, and those who read
+    it do not agree on what a backslash or user info in it means.
+    """
+    try:
+        sent, _ = prepared_url(target)
+    except ValueError:
+        return None
+    return sent if origin_of(sent) == origin else None
+
+
 def settings_abroad(settings: HttpSettings, target: str) -> HttpSettings:
     """Return the settings of a request that was redirected to another origin.
 

@@ -15,7 +15,7 @@ from requests.exceptions import RequestException
 from requests.utils import get_auth_from_url, get_netrc_auth, urldefragauth
 
 from ..errors import ConfigurationError
-from ..security.guard import PUBLIC, AddressPolicy
+from ..security.guard import ABROAD, AddressPolicy
 from ..security.redaction import safe_url
 from ..version import __version__
 from .adapter import AdapterKey, proxy_for
@@ -60,13 +60,17 @@ class Routes:
     Args:
         proxies: Those of a session.
         trust_env: Whether the environment has a say.
+        proxy: The one for all URLs, whatever the others say.
     """
 
     proxies: Mapping[str, str] = field(repr=False)  # with passwords
     trust_env: bool
+    proxy: str | None = field(default=None, repr=False)
 
     def proxy_of(self, url: str) -> str | None:
         """Return the proxy for *url*; see :func:`proxy_for`."""
+        if self.proxy:
+            return proxy_for(url, {"all": self.proxy})
         with Session() as source:
             source.proxies, source.trust_env = dict(self.proxies), self.trust_env
             merged = source.merge_environment_settings(url, {}, None, None, None)
@@ -95,7 +99,7 @@ class HttpSettings:
     auth: AuthCallable | Authorizer | None
     key: AdapterKey
     routes: Routes
-    abroad: AddressPolicy = PUBLIC
+    abroad: AddressPolicy = ABROAD
 
     @classmethod
     def resolve(
@@ -106,6 +110,7 @@ class HttpSettings:
         auth: Auth = None,
         session: Session | None = None,
         proxy: str | None = None,
+        is_operators: bool = True,
     ) -> HttpSettings:
         """Work the settings for *url* out, as ``requests`` would, environment and netrc included.
 
@@ -117,6 +122,9 @@ class HttpSettings:
             session: Where proxies, ``verify``, ``cert``, headers and auth come from; it is read
                 now and not kept. An explicit ``verify`` of it wins over ``REQUESTS_CA_BUNDLE``.
             proxy: What the requests go through, whatever session and environment say.
+            is_operators: Whether the operator has said where the URL leads. If not, nothing that
+                says who he is goes along: no headers, auth or certificate of the session, and
+                nothing that stands in netrc.
 
         Raises:
             ConfigurationError: A header or the auth is not usable.
@@ -126,7 +134,7 @@ class HttpSettings:
         try:
             merged = source.merge_environment_settings(url, {}, True, None, None)
             verify = merged["verify"] if source.verify is True else source.verify
-            fixed = _headers(source, session is not None, headers)
+            fixed = _headers(source, session is not None and is_operators, headers)
             return cls(
                 origin=origin_of(sent),
                 url=sent,
@@ -136,15 +144,15 @@ class HttpSettings:
                     url,
                     auth.authorizer_for(url, session)
                     if isinstance(auth, AuthorizerSource)
-                    else (auth if auth is not None else source.auth),
-                    look_up=source.trust_env and "authorization" not in fixed,
+                    else (source.auth if auth is None and is_operators else auth),
+                    look_up=source.trust_env and is_operators and "authorization" not in fixed,
                 ),
                 key=AdapterKey(
                     verify=True if verify is None else verify,
-                    cert=merged["cert"],
+                    cert=merged["cert"] if is_operators else None,
                     proxy=proxy_for(url, {"all": proxy} if proxy else merged["proxies"]),
                 ),
-                routes=Routes(dict(source.proxies), source.trust_env),
+                routes=Routes(dict(source.proxies), source.trust_env, proxy),
             )
         finally:
             if session is None:

@@ -148,8 +148,9 @@ def open_socket(
     for family, kind, proto, _, address in resolve(
         host.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM
     ):
-        if not exchange.policy.admits(host, port, str(address[0])):
-            failure = refused("address", host.strip("[]"), port)
+        policy = exchange.policy
+        if not policy.admits(host, port, str(address[0])):
+            failure = refused("address", host.strip("[]"), port, can_allow=policy.can_allow)
             continue
         sock = PlainSocket(family, kind, proto)
         try:

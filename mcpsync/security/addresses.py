@@ -16,10 +16,11 @@ def is_loopback(host: str) -> bool:
     host = host.strip("[]").rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+    found = parsed(host)
+    if found is None:
         return False
+    mapped = found.ipv4_mapped if found.version == 6 else None  # itself no loopback to some Pythons
+    return (mapped or found).is_loopback
 
 
 def is_local_name(host: str) -> bool:
@@ -34,8 +35,8 @@ def is_local_name(host: str) -> bool:
 def is_within(address: str, reach: Reach) -> bool:
     """Whether a request of *reach* may go to *address*, a literal as a resolver returns it.
 
-    IPv4 addresses that are written as IPv6 (mapped, 6to4, Teredo, NAT64) are looked at as what
-    they lead to. (Seed rule 5.1)
+    IPv4 addresses that are written as IPv6 (mapped, NAT64, ISATAP) are looked at as what they lead
+    to; tunnels of old (6to4, Teredo) lead to nothing that is public. (Seed rule 5.1)
     """
     if reach == "anywhere":
         return True
@@ -55,8 +56,9 @@ def is_public(address: IPAddress) -> bool:
 
 def parsed(address: str) -> IPAddress | None:
     """Return the address that a resolver has written, without its zone; None if it is none."""
+    bare = address.partition("%")[0] if ":" in address else address  # IPv4 has no zones
     try:
-        return ipaddress.ip_address(address.partition("%")[0])
+        return ipaddress.ip_address(bare)
     except ValueError:
         return None
 
@@ -66,10 +68,13 @@ _TRAPS = (
     ipaddress.ip_network("168.63.129.16/32"),  # of Azure: what each virtual machine is told by
     ipaddress.ip_network("192.0.0.0/24"),  # public to a Python of before 2024; Oracle's metadata
     ipaddress.ip_network("192.88.99.0/24"),  # relays of 6to4, of old
+    ipaddress.ip_network("2001::/23"),  # of protocols, Teredo's too; each Python knows other parts
+    ipaddress.ip_network("2002::/16"),  # 6to4, of old; public to a Python of before 2024
     ipaddress.ip_network("fec0::/10"),  # site-local, of old
     ipaddress.ip_network("3fff::/20"),  # for documentation; public to a Python of before 2025
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)  # what stands before the IPv4 address (RFC 5214)
 
 
 def led_to(address: IPAddress) -> list[IPAddress]:
@@ -78,10 +83,13 @@ def led_to(address: IPAddress) -> list[IPAddress]:
         return [address]
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]
-    if address.sixtofour is not None:
-        return [address, address.sixtofour]
-    if address.teredo is not None:
-        return [address, *address.teredo]
     if address in _NAT64:
-        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+        return [_last_of(address)]
+    if int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
+        return [address, _last_of(address)]
     return [address]
+
+
+def _last_of(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    """Return the IPv4 address that *address* ends with."""
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)

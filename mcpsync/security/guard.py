@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from ..errors import ConfigurationError, RefusedError
@@ -43,7 +43,7 @@ class AllowedDomain:
     """One entry of ``allowed_domains``: ``[scheme://]host[:port]`` or ``…*.host…``.
 
     Args:
-        host: The host, in lower case, without ``www.``.
+        host: The host, in lower case; without ``www.``, unless hosts below that are meant.
         below: Whether hosts below it are meant as well.
         scheme: The only scheme; None for any.
         port: The only port; None for any.
@@ -76,14 +76,14 @@ class AllowedDomain:
         is_name = _HOST.fullmatch(host) is not None
         if not is_name and (below or parsed(host) is None):
             raise wrong
-        return cls(_bare(host), below, scheme or None, port)
+        return cls(host if below else _bare(host), below, scheme or None, port)
 
     def covers(self, scheme: str, host: str, port: int) -> bool:
         """Whether a URL of this scheme, host (lower case) and port is meant."""
         if self.scheme not in (None, scheme) or self.port not in (None, port):
             return False
-        name = _bare(host)
-        return name == self.host or (self.below and name.endswith(f".{self.host}"))
+        name = _plain(host)
+        return self.host in (name, _bare(name)) or (self.below and name.endswith(f".{self.host}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,8 @@ class AllowedAddress:
         found = None if address is None else parsed(address)
         if found is None:
             return False
-        return all(is_public(each) or each in self.network for each in led_to(found))
+        led = led_to(found)
+        return found in self.network or all(is_public(each) or each in self.network for each in led)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +145,14 @@ class AddressPolicy:
         domains: The hosts that URLs may name; None for any.
         addresses: Addresses out of reach that may be reached all the same.
         proxied_names: Whether a proxy may be given names, which it resolves as it likes.
+        can_allow: Whether *addresses* could have more; nothing is allowed where redirects lead.
     """
 
     reach: Reach = "anywhere"
     domains: tuple[AllowedDomain, ...] | None = None
     addresses: tuple[AllowedAddress, ...] = ()
     proxied_names: bool = True
+    can_allow: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -181,29 +184,42 @@ class AddressPolicy:
             raise refused("domain", host, port)
 
 
-def refused(rule: str, host: str, port: int) -> RefusedError:
+def refused(
+    rule: str, host: str, port: int, address: str | None = None, *, can_allow: bool = True
+) -> RefusedError:
     """Return the error for a host that a rule forbids: domain, name, address or proxy.
 
     It says what an operator would have to configure, and nothing of the URL but host and port.
+
+    Args:
+        rule: Which one.
+        host: What it forbids.
+        port: Its port.
+        address: What *host* is, if it is an address, in the one spelling that can be configured.
+        can_allow: Whether it could be allowed at all.
     """
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    place, entry = (
+        _shown(f"[{each}]:{port}" if ":" in each else f"{each}:{port}")
+        for each in (host, address or host)
+    )
+    allowing = f"; '{entry}' in a manager's allowed_addresses would allow it" if can_allow else ""
     why = {
         "domain": f"is not a host that allowed_domains has an entry for, such as '{_shown(host)}'",
-        "name": "has a name that leads to an address that is not public; "
-        f"'{_shown(place)}' in a manager's allowed_addresses would allow it",
+        "name": f"has a name that leads to an address that is not public{allowing}",
         "address": "leads to an address that is not public, where a URL that somebody else has "
-        f"given must not lead; '{_shown(place)}' in a manager's allowed_addresses would allow it",
+        f"given must not lead{allowing}",
         "proxy": "is asked through a proxy, which resolves names as it likes, so it must be an IP "
         "literal or an explicitly allowed host, in allowed_domains or allowed_addresses",
     }[rule]
-    return RefusedError(f"{_shown(place)} {why}. Nothing was sent there.", rule=rule)
+    return RefusedError(f"{place} {why}. Nothing was sent there.", rule=rule)
 
 
 ANYWHERE: Final = AddressPolicy()
 """The policy for what the operator has written himself."""
 
-PUBLIC: Final = AddressPolicy("public")
-"""The policy for what somebody else has named, where nobody has said more."""
+
+ABROAD: Final = AddressPolicy("public", can_allow=False)
+"""The policy for other origins that a server redirects to, where nobody has said more."""
 
 
 class Guard:
@@ -255,7 +271,7 @@ class Guard:
         Args:
             is_operators: Whether the operator has said where the server is, and nobody else.
         """
-        return AddressPolicy("public", self._domains, (), self.trusts(is_operators))
+        return replace(ABROAD, domains=self._domains, proxied_names=self.trusts(is_operators))
 
     def for_named(self, is_operators: bool, is_local: bool = False) -> AddressPolicy:
         """Return the policy for those whom a server names, such as who issues its tokens.
@@ -286,7 +302,8 @@ def _private_network(text: str, entry: str, wrong: ConfigurationError) -> Networ
         for each in _PRIVATE
         if each.version == network.version
     )
-    if not is_private:
+    is_one = network.num_addresses == 1 and not is_within(str(network[0]), "public")
+    if not (is_private or is_one):
         raise ConfigurationError(
             f"{entry!r} in allowed_addresses has public addresses in it, which need no permission."
         )

@@ -177,6 +177,7 @@ def test_who_is_the_server_itself_may_not_call_himself_somebody_else(said):
 def test_endpoints_that_are_not_https_are_refused(name, url):
     with pytest.raises(RefusedError, match=f"the {name} endpoint") as caught:
         read_server({"issuer": AS, f"{name}_endpoint": url}, AS)
+    assert caught.value.rule == "form"
     assert "<script" not in str(caught.value)
     assert str(caught.value).isprintable()
 

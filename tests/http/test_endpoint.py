@@ -427,6 +427,7 @@ def test_a_redirect_that_could_lead_astray_is_refused(redirect):
     ):
         ask(server.url)
     assert caught.value.status == redirect[0]
+    assert ("only 307 and 308 are" in str(caught.value)) is (redirect[0] < 307)
     assert len(server.requests) == 1
     assert not caught.value.maybe_executed
 

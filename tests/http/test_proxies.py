@@ -13,7 +13,7 @@ from mcpsync import (
 from mcpsync.testing import LocalServer
 from support.processes import free_port
 from transports.door import BUDGET, SOON, ask, door, within
-from transports.peer import always, full_backlog, response
+from transports.peer import RawServer, always, full_backlog, response
 from transports.proxy import Proxy
 
 ANSWER = always(response(b"{}"))
@@ -118,6 +118,34 @@ def test_the_deadline_bounds_the_opening_of_a_tunnel(serve):
     with within(BUDGET, BUDGET + SOON), pytest.raises(ConnectTimeout) as caught:
         ask(door("https://mcp.example/mcp", session=through(address)), BUDGET)
     assert not caught.value.maybe_executed
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://evil.example\\@{host}/there",
+        "http://evil.example:80\\x@{host}/there",
+        "http://eve:pw@{host}/there",
+        "//@{host}/there#part",
+    ],
+)
+def test_a_redirect_within_the_origin_stays_there_however_the_proxy_reads_it(location, proxy):
+    def move_once(peer):
+        request = peer.read()
+        where = location.format(host=request.headers["host"])
+        is_first = request.target == "/mcp"
+        peer.send(
+            response(b"", "307 Moved", Location=where, Connection="close")
+            if is_first
+            else response(b"{}", Connection="close")
+        )
+
+    with RawServer(move_once) as server:
+        url = server.url.replace("127.0.0.1", "mcp.example")
+        endpoint = door(url, session=through(proxy.address), headers={"X-Key": "k"})
+        assert ask(endpoint) == (200, b"{}")
+    there = url.removesuffix("/mcp") + "/there"
+    assert [request.target for request in proxy.requests] == [url, there]
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks4", "https", "gopher"])

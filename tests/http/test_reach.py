@@ -237,6 +237,15 @@ def test_an_address_that_the_operator_has_written_is_good(host, certificate, unv
         assert get(Fetcher(session=unverified, trusted=[url]), url).status == 200
 
 
+@pytest.mark.parametrize("written", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example"])
+def test_the_operators_host_is_his_in_whatever_letters(written):
+    policy = AddressPolicy("public", domains=())
+    fetcher = Fetcher(policy=policy, trusted=["https://bücher.example/mcp"])
+    fetcher.check(f"https://{written}/token")
+    with pytest.raises(RefusedError):
+        fetcher.check("https://bucher.example/token")
+
+
 def test_even_the_operator_is_asked_over_https_or_on_this_machine():
     with pytest.raises(RefusedError, match="only https"):
         get(Fetcher(trusted=["http://mcp.internal/"]), "http://mcp.internal/")

@@ -153,10 +153,11 @@ def test_what_failed_counts_for_no_breaker() -> None:
 # -- the order -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("fields", [{}, {"requires_oauth": True}, {"startup": False}])
 def test_whether_a_server_may_be_reached_is_asked_before_anything_is_sent(
-    server: LocalServer,
+    server: LocalServer, fields: dict[str, Any]
 ) -> None:
-    found = inspected(server.url, manager={"guard": "all"})
+    found = inspected(server.url, fields, manager={"guard": "all"})
     assert isinstance(found.error, RefusedError)
     assert found.error.rule == "address"
     assert server.connections_opened == 0

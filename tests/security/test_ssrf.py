@@ -8,6 +8,7 @@ down. Sockets for other machines end there, as if nobody listened; those for thi
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,14 @@ import requests
 
 from mcpsync import ConfigurationError, MCPManager, MCPSyncError, RefusedError
 from mcpsync._runtime.deadline import Deadline
+from mcpsync.client.carriers import settings_for
+from mcpsync.config.parsing import parse_server
+from mcpsync.connections.guarding import fetcher_for
 from mcpsync.errors import ConnectError
 from mcpsync.http import Fetcher
+from mcpsync.http.guarding import check_guarded
 from mcpsync.security.guard import Guard
+from mcpsync.testing import LocalServer
 from security.world import PUBLIC, World, names, world
 from transports.door import LONG
 from transports.proxy import Proxy
@@ -80,7 +86,7 @@ LITERALS = """
     https://0xa9fea9fe/mcp https://2852039166/mcp https://168.63.129.16/mcp https://192.0.0.192/mcp
     https://198.18.0.1/mcp https://224.0.0.1/mcp https://240.0.0.1/mcp https://255.255.255.255/mcp
     https://0.1.2.3/mcp http://127%2e0%2e0%2e1:{port}/mcp http://127.0.0.1../mcp
-    http://127.0.0.1%20.example.com/mcp http://[::ffff:0:127.0.0.1]/mcp http://[3fff::1]/mcp
+    http://[::ffff:0:127.0.0.1]/mcp http://[3fff::1]/mcp
     http://127.0.0.1#@public.example/ https://192.88.99.1/mcp http://4294967295/mcp
     wss://127.0.0.1:{port}/mcp ws://2130706433:{port}/mcp
     ws://[::ffff:10.0.0.1]/mcp ws://169.254.169.254/mcp
@@ -125,6 +131,7 @@ TABLE = [
     Row(f"https://{PUBLIC}/mcp", f"-{PUBLIC}"),
     Row("https://six.example/mcp", "-2606:4700::1111"),
     Row("https://mixed.example/mcp", f"-{PUBLIC}"),
+    Row("http://127.0.0.1%20.example.com/mcp", "unknown"),  # a name: only IPv6 has zones
     # private addresses that are allowed, and what is beside them
     Row("http://127.0.0.1:{port}/mcp", "-127.0.0.1", policy=HERE),
     Row("http://2130706433:{port}/mcp", "-127.0.0.1", policy=HERE),
@@ -175,6 +182,9 @@ TABLE = [
     Row("https://private.example/mcp", "-10.0.0.5", "operator"),
     Row("https://private.example/mcp", "-10.0.0.5", "operator", LISTED),
     Row("http://loop.example:{port}/{{WHERE}}", "-127.0.0.1", "template", where="x"),
+    Row("http://{{WHERE}}@127.0.0.1:{port}/mcp", "-127.0.0.1", "template", where="s3cret"),
+    Row("http://a:{{WHERE}}@loop.example:{port}/", "-127.0.0.1", "template", where="x@10.0.0.1/"),
+    Row("http://{{WHERE}}@{{WHERE}}:{port}/mcp", "form", "template", where="127.0.0.1"),
     Row("http://127.0.0.1:{port}/mcp", "address", "operator", {"guard": "all"}),
     Row("ws://127.0.0.1:{port}/mcp", "address", "operator", {"guard": "all"}),
     Row("http://localhost:{port}/mcp", "name", "operator", {"guard": "all"}),
@@ -221,6 +231,8 @@ TABLE = [
         policy={"allowed_addresses": ["loop.example"]},
         proxied=True,
     ),
+    Row("http://93.184.216.34%40loop.example:{port}/mcp", "proxy", proxied=True),
+    Row("http://1.1.1.1%2f.loop.example:{port}/mcp", "proxy", proxied=True),
     Row("http://127.0.0.1:{port}/mcp", "proxied", policy=HERE, proxied=True),
     Row("http://loop.example:{port}/mcp", "proxied", "operator", proxied=True),
     Row("http://loop.example:{port}/mcp", "proxy", "operator", {"guard": "all"}, proxied=True),
@@ -292,6 +304,156 @@ def is_expected(error: MCPSyncError | None, expected: str) -> bool:
     if expected == "unknown":
         return isinstance(error, ConnectError)
     return isinstance(error, RefusedError) and error.rule == expected
+
+
+@pytest.mark.parametrize("url", [*LITERALS.split(), "http://[2606:4700::5efe:a00:1]/mcp"])
+def test_the_entry_that_an_error_names_would_allow_the_address(url: str) -> None:
+    url = url.replace("{port}", "8080").replace("ws", "http", 1)
+
+    def check(*allowed: str) -> None:
+        policy = Guard(allowed_addresses=allowed).for_server(is_operators=False)
+        check_guarded(url, policy, scheme="http", proxied=False)
+
+    with pytest.raises(RefusedError) as caught:
+        check()
+    check(caught.value.message.partition("; '")[2].partition("'")[0])
+
+
+def test_a_socket_that_is_there_by_the_operators_word_carries_nothing_of_others(
+    world: World,
+) -> None:
+    with LocalServer() as server:
+        port = server.url.split(":")[2].partition("/")[0]
+        url = f"http://loop.example:{port}/mcp"
+        servers = {"ours": {"url": url}, "theirs": {"url": url, "source": "user"}}
+        with MCPManager(servers, connect_attempts=1, timeout=LONG) as manager:
+            manager.call_tool("ours", "add", {"a": 1, "b": 2}, user="ada")
+            seen = len(server.requests)
+            with pytest.raises(RefusedError) as caught:
+                manager.call_tool("theirs", "add", {"a": 1, "b": 2}, user="ada")
+        assert caught.value.rule == "address"
+        assert len(server.requests) == seen
+
+
+@pytest.mark.parametrize("netrc", ["machine 127.0.0.1", "default"])
+@pytest.mark.parametrize("source", ["operator", "user", "template"])
+def test_what_the_operator_has_for_his_own_servers_goes_to_no_other(
+    source: str, netrc: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text(f"{netrc} login ada password s3cret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    session = requests.Session()
+    session.headers["X-Key"] = "k3y"
+    configured = requests.Session()
+    configured.auth = ("ada", "0wn")
+    with LocalServer() as server:
+        port = server.url.split(":")[2].partition("/")[0]
+        config: dict[str, Any] = {"url": server.url, "headers": {"X-Theirs": "1"}}
+        if source == "user":
+            config["source"] = "user"
+        if source == "template":
+            config |= {"url": f"http://{{{{WHERE}}}}:{port}/mcp", "custom_user_vars": {"WHERE": {}}}
+        for each in (session, configured):
+            with MCPManager(
+                {"theirs": config}, session=each, allowed_addresses=[f"127.0.0.1:{port}"]
+            ) as manager:
+                own = {"WHERE": "127.0.0.1"} if source == "template" else None
+                numbers = {"a": 1, "b": 2}
+                manager.call_tool("theirs", "add", numbers, user="ada", custom_user_vars=own)
+        sent = [request.headers for request in server.requests]
+    assert all(headers["x-theirs"] == "1" for headers in sent)
+    told = {name for headers in sent for name in headers if name in ("x-key", "authorization")}
+    assert told == ({"x-key", "authorization"} if source == "operator" else set())
+
+
+@pytest.mark.parametrize("source", ["yaml", "user"])
+def test_a_certificate_of_the_operators_is_shown_to_his_own_servers_only(source: str) -> None:
+    session = requests.Session()
+    session.cert = "/some/where.pem"
+    config = parse_server("theirs", {"url": "https://public.example/mcp", "source": source})
+    cert = settings_for(config, session=session).key.cert
+    assert cert == (None if source == "user" else "/some/where.pem")
+
+
+INSIDE = "https://10.0.0.5/token"
+
+
+@pytest.mark.parametrize(
+    ("config", "mode", "is_good"),
+    [
+        ({"url": "https://10.0.0.5/mcp"}, "untrusted", True),
+        ({"url": "https://10.0.0.5/mcp"}, "all", False),
+        ({"url": "https://10.0.0.5/mcp", "source": "user"}, "untrusted", False),
+        ({"url": "https://{{WHERE}}/mcp", "custom_user_vars": {"WHERE": {}}}, "untrusted", False),
+        ({"url": "https://a.example/mcp"}, "untrusted", False),
+    ],
+)
+def test_a_servers_own_origin_is_trusted_if_the_operator_wrote_it(
+    config: dict[str, Any], mode: Any, is_good: bool
+) -> None:
+    fetcher = fetcher_for(
+        Guard(mode=mode),
+        parse_server("crm", config),
+        config["url"].replace("{{WHERE}}", "10.0.0.5"),
+        None,
+    )
+    assert is_allowed(fetcher, INSIDE) is is_good
+
+
+@pytest.mark.parametrize(
+    ("more", "mode", "is_good"),
+    [({}, "untrusted", True), ({}, "all", False), ({"source": "user"}, "untrusted", False)],
+)
+def test_what_a_configuration_says_of_tokens_is_trusted_if_it_is_the_operators(
+    more: dict[str, Any], mode: Any, is_good: bool
+) -> None:
+    config = parse_server("crm", {"url": "https://a.example/mcp", **more})
+    fetcher = fetcher_for(Guard(mode=mode), config, "https://a.example/mcp", None, said=[INSIDE])
+    assert is_allowed(fetcher, INSIDE) is is_good
+
+
+def test_friends_of_a_server_on_this_machine_may_be_here_if_the_operator_says_where_it_is() -> None:
+    here = "http://127.0.0.1:9/token"
+    for source, url, mode, is_good in (
+        ("yaml", "http://127.0.0.1:8/mcp", "untrusted", True),
+        ("yaml", "http://127.0.0.1:8/mcp", "all", False),
+        ("yaml", "https://a.example/mcp", "untrusted", False),
+        ("user", "http://127.0.0.1:8/mcp", "untrusted", False),
+    ):
+        config = parse_server("crm", {"url": url, "source": source})
+        assert is_allowed(fetcher_for(Guard(mode=mode), config, url, None), here) is is_good  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"headers": {"HOST": "evil.example"}},
+        {
+            "api_key": {
+                "key": "evil.example",
+                "authorization_type": "custom",
+                "custom_header": "Host",
+            }
+        },
+        {"oauth_headers": {"host": "evil.example"}},
+    ],
+)
+def test_a_user_cannot_have_another_host_asked_than_that_of_the_url(more: dict[str, Any]) -> None:
+    """Behind one address there are many hosts, and ``allowed_domains`` has looked at the URL's."""
+    written = {"url": "https://public.example/mcp", **more}
+    parse_server("ours", written)
+    with pytest.raises(ConfigurationError, match="Host"):
+        parse_server("theirs", {**written, "source": "user"})
+
+
+def is_allowed(fetcher: Fetcher, url: str) -> bool:
+    """Whether this may be asked."""
+    try:
+        fetcher.check(url)
+    except RefusedError:
+        return False
+    return True
 
 
 def test_the_table_is_as_long_as_it_has_to_be() -> None:

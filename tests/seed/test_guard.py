@@ -9,8 +9,9 @@ import requests
 from mcpsync import Cancellation, ConfigurationError, MCPManager, MCPSyncError, RefusedError
 from mcpsync.auth import BearerAuth
 from mcpsync.errors import HTTPStatusError, RequestCancelled
-from mcpsync.http import HttpSettings
+from mcpsync.http import Fetcher, HttpSettings
 from mcpsync.http.guarding import guarded
+from mcpsync.http.redirects import settings_abroad
 from mcpsync.security.addresses import is_within
 from mcpsync.security.guard import AllowedAddress, AllowedDomain, Guard
 from mcpsync.testing import LocalServer
@@ -103,6 +104,47 @@ def test_more_than_five_redirects_are_too_many_wherever_they_lead(other: Answeri
     assert len(server.requests) + len(other.requests) == 6
 
 
+@pytest.mark.parametrize("source", ["yaml", "user"])
+def test_a_redirect_leads_to_no_host_that_is_not_listed(
+    source: str, world: World, other: Answering
+) -> None:
+    with Answering(*[moved(OTHER)] * 9) as server:
+        config = {"url": server.url, "source": source}
+        allowed = {"allowed_domains": ["127.0.0.1"], "allowed_addresses": ["127.0.0.1"]}
+        with MCPManager({"theirs": config}, connect_attempts=1, **allowed) as manager:
+            error = raised(lambda: manager.call_tool("theirs", "add", {}, user="ada"))
+    assert isinstance(error, HTTPStatusError)
+    assert "allowed_domains" in str(error)
+    assert other.accepted == 0
+
+
+@pytest.mark.parametrize("is_operators", [True, False])
+def test_whom_a_server_names_has_to_be_listed(is_operators: bool) -> None:
+    policy = Guard(["login.example"]).for_named(is_operators)
+    Fetcher(policy=policy).check("https://login.example/token")
+    with pytest.raises(RefusedError) as caught:
+        Fetcher(policy=policy).check("https://evil.example/token")
+    assert caught.value.rule == "domain"
+
+
+@pytest.mark.parametrize("is_operators", [True, False])
+def test_whom_a_server_names_may_be_inside_where_that_is_allowed(is_operators: bool) -> None:
+    policy = Guard(allowed_addresses=["10.0.0.5:443"]).for_named(is_operators)
+    Fetcher(policy=policy).check("https://10.0.0.5/token")
+    with pytest.raises(RefusedError) as caught:
+        Fetcher(policy=policy).check("https://10.0.0.6/token")
+    assert caught.value.rule == "address"
+
+
+def test_another_origin_is_shown_no_certificate_of_ours_and_has_to_have_a_good_one() -> None:
+    session = requests.Session()
+    session.cert, session.verify, session.trust_env = "/ours.pem", "/bundle.pem", False
+    settings = HttpSettings.resolve("https://a.example/mcp", session=session)
+    assert (settings.key.cert, settings.key.verify) == ("/ours.pem", "/bundle.pem")
+    abroad = settings_abroad(settings, "https://public.example/mcp")
+    assert (abroad.key.cert, abroad.key.verify) == (None, "/bundle.pem")
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -135,6 +177,7 @@ def test_a_redirect_inside_is_not_followed_even_with_allowlists(
             error = raised(lambda: manager.call_tool("theirs", "add", {}, user="ada"))
         assert isinstance(error, HTTPStatusError | RefusedError)
         assert "s3cret" not in str(error)
+        assert "would allow it" not in str(error), "nothing would"
         assert not error.maybe_executed
     assert world.server.accepted == 0
     assert set(world.connected) == {"127.0.0.1"}, "the server itself"
@@ -300,6 +343,20 @@ def test_the_proxy_is_chosen_anew_for_where_a_redirect_leads(
         assert not any(secret in str(proxy.requests) for secret in SECRETS)
 
 
+def test_a_redirect_does_not_lead_past_the_proxy_of_a_configuration(world: World) -> None:
+    with (
+        Proxy() as proxy,
+        Answering(*[response(b"{}", Connection="close")] * 9) as behind,
+    ):
+        there = f"http://public.example:{behind.port}/there"
+        with Answering(*[moved(there, Connection="close")] * 9) as server:
+            config = {"url": server.url, "proxy": proxy.address}
+            with MCPManager({"crm": config}, connect_attempts=1) as manager:
+                raised(lambda: manager.call_tool("crm", "add", {}, user="ada"))
+            assert [each.target for each in proxy.requests][:2] == [server.url, there]
+        assert PUBLIC not in world.connected
+
+
 def test_through_a_proxy_it_has_to_be_a_literal_or_an_allowed_host(world: World) -> None:
     with Proxy() as proxy:
         session = requests.Session()
@@ -373,6 +430,11 @@ def test_every_range_is_known_at_both_its_ends() -> None:
         ("*.a.example", "https://a.example:443 https://c.b.a.example:1", "https://ba.example:443"),
         ("www.a.example", "https://a.example:443", "https://w.a.example:443"),
         ("a.example", "https://www.a.example:443", "https://wwwa.example:443"),
+        (
+            "*.www.a.example",
+            "https://www.a.example:443 https://b.www.a.example:443",
+            "https://a.example:443 https://b.a.example:443",
+        ),
         ("https://a.example", "https://a.example:8443", "http://a.example:80 wss://a.example:443"),
         ("wss://*.example", "wss://a.example:443", "ws://a.example:80 https://a.example:443"),
         ("a.example:8443", "https://a.example:8443 http://a.example:8443", "https://a.example:443"),
