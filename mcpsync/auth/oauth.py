@@ -17,6 +17,7 @@ from ..errors import AuthorizationRequired, ConfigurationError, OAuthError
 from ..http import Authorizer, Fetcher
 from ..http.settings import origin_of
 from ..security.addresses import Reach, is_loopback
+from ..security.guard import AddressPolicy
 from ..stores import MemoryStore, Store
 from .ceremony import Ceremony
 from .codes import Returned
@@ -261,7 +262,8 @@ def fetcher_beside(
         said: Further URLs that are the operator's own words; None where he did not say.
     """
     trusted = [url, *(each for each in said if each is not None)]
-    return Fetcher(session=session, reach=reach_beside(url), headers=headers, trusted=trusted)
+    policy = AddressPolicy(reach_beside(url))
+    return Fetcher(session=session, policy=policy, headers=headers, trusted=trusted)
 
 
 def _server(url: str) -> str:

@@ -38,4 +38,10 @@ def fetcher_for(
         trusted += [each for each in said if each is not None]
     is_local = is_loopback(origin_of(url)[1])
     policy = guard.for_named(is_operators, is_local)
-    return Fetcher(session=session, policy=policy, headers=headers, trusted=trusted)
+    return Fetcher(
+        session=session,
+        policy=policy,
+        headers=headers,
+        trusted=trusted,
+        is_operators=is_operators,
+    )

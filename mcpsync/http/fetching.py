@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from .._runtime.cancel import Cancellation
 from .._runtime.deadline import Deadline
 from ..errors import MessageInvalid, RefusedError
-from ..security.addresses import Reach, is_loopback
+from ..security.addresses import is_loopback
 from ..security.guard import ANYWHERE, AddressPolicy
 from ..security.redaction import safe_url
 from .endpoint import HttpEndpoint
@@ -21,6 +21,7 @@ from .settings import HttpSettings, Session, origin_of, prepared_url
 
 MAX_BYTES: Final = 1024 * 1024  # of one answer; metadata has a few KiB
 MAX_SECONDS: Final = 10.0  # that one request may take, however long its caller would wait
+_PUBLIC: Final = AddressPolicy("public")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +65,28 @@ class Fetcher:
 
     Args:
         session: Where proxies, ``verify`` and ``cert`` come from; its headers and auth do not.
-        reach: Where requests may go. ``"loopback"`` also allows plain http, to this machine. What
-            a name leads to is seen when it is connected to; behind a proxy, by the proxy.
-        policy: The same, and more; instead of *reach*.
+        policy: Where requests may go; to public addresses by default. A reach of ``"loopback"``
+            also allows plain http, to this machine. What a name leads to is seen when it is
+            connected to; behind a proxy, by the proxy.
         headers: Sent with every request.
         trusted: URLs that the operator has written, not somebody else. Whatever has the origin of
             one of them may be at any address.
+        is_operators: Whether it is the operator's server that names those who are asked. If not,
+            they are shown no certificate of the session.
     """
 
     def __init__(
         self,
         *,
         session: Session | None = None,
-        reach: Reach = "public",
-        policy: AddressPolicy | None = None,
+        policy: AddressPolicy = _PUBLIC,
         headers: Mapping[str, str] | None = None,
         trusted: Collection[str] = (),
+        is_operators: bool = True,
     ) -> None:
         self._session = session
-        self._policy = AddressPolicy(reach) if policy is None else policy
+        self._policy = policy
+        self._is_operators = is_operators
         self._headers = dict(headers or {})
         self._trusted = frozenset(origin_of(prepared_url(each)[0]) for each in trusted)
 
@@ -196,7 +200,7 @@ class Fetcher:
             return Fetched(url, response.status, response.headers, response.read())
 
     def _settings(self, url: str) -> HttpSettings:
-        found = HttpSettings.resolve(url, session=self._session)
+        found = HttpSettings.resolve(url, session=self._session, is_operators=self._is_operators)
         # A proxy is the operator's, often at a private address, and it resolves the names.
         is_ours = found.key.proxy is not None or self._is_trusted(url)
         key = found.key._replace(policy=ANYWHERE if is_ours else self._policy)

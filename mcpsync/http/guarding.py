@@ -65,14 +65,14 @@ def check_guarded(url: str, policy: AddressPolicy, *, scheme: str, proxied: bool
         return
     host, port = _place_of(url)
     policy.check_domain(scheme, host, port)
-    check_place(host, port, policy)
+    check_place(host, port, policy, proxied=proxied)
     known = policy.names(scheme, host, port) or policy.exempts(host, port)
     is_name = literal_in(host) is None
     if proxied and is_name and not known and not policy.proxied_names:
         raise refused("proxy", host, port)
 
 
-def check_place(host: str, port: int, policy: AddressPolicy) -> None:
+def check_place(host: str, port: int, policy: AddressPolicy, *, proxied: bool = False) -> None:
     """Refuse an address out of reach, in whatever spelling, and a name that can mean nothing else.
 
     Raises:
@@ -84,8 +84,9 @@ def check_place(host: str, port: int, policy: AddressPolicy) -> None:
             raise refused("address", host, port, address, can_allow=policy.can_allow)
     elif policy.reach != "anywhere" and is_local_name(host):
         is_ours = policy.reach == "loopback" and is_loopback(host)
-        # Where networks are allowed, the address decides once it is known.
-        may_be_allowed = any(each.network is not None for each in policy.addresses)
+        # Where networks are allowed, the address decides once it is known: to us, not to a proxy.
+        networks = any(each.network is not None for each in policy.addresses)
+        may_be_allowed = networks and not proxied
         if not (is_ours or may_be_allowed or policy.exempts(host, port)):
             raise refused("name", host, port, can_allow=policy.can_allow)
 

@@ -28,6 +28,7 @@ from mcpsync.errors import (
     TransportError,
 )
 from mcpsync.http import Fetcher
+from mcpsync.security.guard import AddressPolicy
 from mcpsync.testing import FakeClock, Page
 from support.authority import Authority
 from support.browser import CALLBACK, query, returned
@@ -64,7 +65,7 @@ def made(authority, store, clock):
             url or authority.url,
             OAuthOptions(**options),
             store=store,
-            fetcher=Fetcher(reach="loopback"),
+            fetcher=Fetcher(policy=AddressPolicy("loopback")),
             clock=clock,
         )
 

@@ -12,6 +12,7 @@ from mcpsync.auth.detection import OAuthRequirement, detect_oauth_requirement
 from mcpsync.auth.metadata import RESOURCE
 from mcpsync.errors import RequestCancelled
 from mcpsync.http import Fetcher
+from mcpsync.security.guard import AddressPolicy
 from mcpsync.testing import LocalServer
 from support.authority import Authority
 from support.processes import free_port
@@ -21,7 +22,7 @@ from transports.peer import response
 NOTHING = OAuthRequirement(False, "no-metadata-found", None)
 BARE = OAuthRequirement(True, "no-metadata-found", None)
 ISSUER = "https://as.example"
-FETCHER = Fetcher(reach="loopback")
+FETCHER = Fetcher(policy=AddressPolicy("loopback"))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from mcpsync.errors import (
     ResponseTooLarge,
 )
 from mcpsync.http import Fetcher
+from mcpsync.security.guard import AddressPolicy
 from support.processes import free_port
 from transports.door import BUDGET, LONG, SOON, within
 from transports.peer import chunk, response
@@ -46,7 +47,7 @@ def other():
 
 
 def find(mcp, path="/mcp", timeout=LONG, cancel=None, reach="loopback", **options):
-    discovery = Discovery(Fetcher(reach=reach))
+    discovery = Discovery(Fetcher(policy=AddressPolicy(reach)))
     return discovery.find(f"{mcp.origin}{path}", Deadline(timeout), cancel, **options)
 
 
@@ -335,11 +336,11 @@ def test_a_hint_that_must_not_be_followed_is_not(hint, mcp):
 
 def test_a_server_elsewhere_cannot_have_us_ask_this_machine(other):
     with pytest.raises(RefusedError, match="only https"):
-        Discovery(Fetcher(reach="public")).find(
+        Discovery(Fetcher(policy=AddressPolicy("public"))).find(
             "https://mcp.example/mcp", Deadline(LONG), hint=f"{other.origin}/prm"
         )
     with pytest.raises(RefusedError, match="not public"):
-        Discovery(Fetcher(reach="public")).find(
+        Discovery(Fetcher(policy=AddressPolicy("public"))).find(
             "https://mcp.example/mcp",
             Deadline(LONG),
             hint=f"{other.origin}/prm".replace("http://", "https://"),

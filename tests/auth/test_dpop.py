@@ -18,6 +18,7 @@ from mcpsync.auth.metadata import ServerMetadata
 from mcpsync.auth.token_endpoint import TokenEndpoint
 from mcpsync.errors import ConfigurationError, OAuthError
 from mcpsync.http import Fetcher
+from mcpsync.security.guard import AddressPolicy
 from mcpsync.testing import FakeClock, Page
 from support.machines import MachineAuthority
 from support.token_server import TOKENS, TokenServer
@@ -44,7 +45,9 @@ def claims_of(proof):
 
 def ask(server, key, **fields):
     metadata = ServerMetadata(issuer="https://as.example", token_endpoint=server.url)
-    endpoint = TokenEndpoint(metadata, Fetcher(reach="loopback"), FakeClock(), dpop=key)
+    endpoint = TokenEndpoint(
+        metadata, Fetcher(policy=AddressPolicy("loopback")), FakeClock(), dpop=key
+    )
     client = ClientCredentials("me")
     return endpoint.grant(client, {"grant_type": "client_credentials", **fields}, Deadline(20))
 

@@ -24,6 +24,7 @@ from mcpsync.errors import (
     RequestTimeout,
 )
 from mcpsync.http import Fetcher
+from mcpsync.security.guard import AddressPolicy
 from mcpsync.testing import FakeClock, LocalServer, Page
 from support.authority import RESOURCE, SERVER
 from support.machines import EXCHANGE, ID_JAG, ID_TOKEN, JWT_BEARER, MachineAuthority
@@ -752,7 +753,7 @@ def test_whom_a_server_names_may_not_be_on_this_machine_if_the_server_is_not_tru
 
 def test_whom_the_operator_named_may_be_anywhere():
     with LocalServer(front=lambda _: Page.json({})) as named, LocalServer() as other:
-        fetcher = Fetcher(reach="public", trusted=[named.url])
+        fetcher = Fetcher(policy=AddressPolicy("public"), trusted=[named.url])
         assert fetcher.get(named.url, deadline=Deadline(10)).status == 200
         with pytest.raises(RefusedError):
             fetcher.get(other.url, deadline=Deadline(10))

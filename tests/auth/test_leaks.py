@@ -13,6 +13,7 @@ from mcpsync.auth.codes import Verifier, new_state
 from mcpsync.auth.dpop import DPoPKey
 from mcpsync.errors import AuthorizationRequired, ConfigurationError
 from mcpsync.http import Fetcher
+from mcpsync.security.guard import AddressPolicy
 from support.authority import Authority
 
 CALLBACK = "http://127.0.0.1:9/callback"
@@ -70,7 +71,7 @@ def test_a_token_in_the_query_of_a_request_of_ours_is_found_and_a_browsers_is_no
         url = f"{authority.issuer}/x?token={new_state()}"
         requests.get(url, timeout=5)
         assert not leaks.take()
-        Fetcher(reach="loopback").get(url, deadline=Deadline(5))
+        Fetcher(policy=AddressPolicy("loopback")).get(url, deadline=Deadline(5))
         assert len(leaks.take()) == 1
 
 

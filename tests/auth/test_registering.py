@@ -22,6 +22,7 @@ from mcpsync.errors import (
     RequestTimeout,
 )
 from mcpsync.http import Fetcher
+from mcpsync.security.guard import AddressPolicy
 from mcpsync.stores import MemoryStore
 from mcpsync.testing import FakeClock
 from support.threads import outcome, start
@@ -65,7 +66,9 @@ def site():
 @pytest.fixture
 def registrar(store, clock):
     def make(redirect_uri=BACK, reach="loopback", **options):
-        return Registrar(store, Fetcher(reach=reach), clock, redirect_uri=redirect_uri, **options)
+        return Registrar(
+            store, Fetcher(policy=AddressPolicy(reach)), clock, redirect_uri=redirect_uri, **options
+        )
 
     return make
 

@@ -30,6 +30,7 @@ from mcpsync.errors import (
     ResponseTooLarge,
 )
 from mcpsync.http import Fetcher
+from mcpsync.security.guard import AddressPolicy
 from mcpsync.testing import FakeClock, Page
 from support.threads import outcome, start, wait_until
 from support.token_server import TOKENS, TokenServer
@@ -45,7 +46,7 @@ LONG = 20.0
 def endpoint_at(url, **options):
     server = ServerMetadata(issuer=ISSUER, token_endpoint=url)
     clock = options.pop("clock", None) or FakeClock()
-    return TokenEndpoint(server, Fetcher(reach="loopback"), clock, **options)
+    return TokenEndpoint(server, Fetcher(policy=AddressPolicy("loopback")), clock, **options)
 
 
 def ask(url, client=PUBLIC, fields=FIELDS, **options):

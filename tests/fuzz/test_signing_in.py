@@ -17,6 +17,7 @@ from mcpsync.auth.metadata import covers, read_resource, read_server
 from mcpsync.auth.token_endpoint import tokens_of
 from mcpsync.errors import MCPSyncError
 from mcpsync.http import Fetched, Fetcher
+from mcpsync.security.guard import AddressPolicy
 from mcpsync.security.redaction import safe_url
 from transports.door import LONG
 
@@ -109,7 +110,7 @@ class Canned(Fetcher):
     """Has one answer for every question that may be asked at all."""
 
     def __init__(self, reach, answers):
-        super().__init__(reach=reach)
+        super().__init__(policy=AddressPolicy(reach))
         self.answers = answers
         self.asked = []
 
@@ -175,4 +176,4 @@ def test_every_url_can_be_shown_and_judged(url):
     assert shown.isprintable()
     assert len(shown) < 3000
     for reach in ("public", "loopback"):
-        tried(lambda reach=reach: Fetcher(reach=reach).check(url))
+        tried(lambda reach=reach: Fetcher(policy=AddressPolicy(reach)).check(url))

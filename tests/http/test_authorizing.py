@@ -23,6 +23,7 @@ from mcpsync.errors import (
 )
 from mcpsync.http import Authorizer, Fetcher
 from mcpsync.http.authorizing import MOST_ANSWERS
+from mcpsync.security.guard import AddressPolicy
 from transports.door import BUDGET, SOON, ask, door, within
 from transports.peer import PATIENCE, RawServer, chunk, response, silent
 
@@ -383,7 +384,9 @@ class Asking(Counting):
         self.url = url
 
     def recover(self, status, headers, request, occasion):
-        Fetcher(reach="loopback").get(self.url, deadline=occasion.deadline, cancel=occasion.cancel)
+        Fetcher(policy=AddressPolicy("loopback")).get(
+            self.url, deadline=occasion.deadline, cancel=occasion.cancel
+        )
         return True
 
 

@@ -21,8 +21,11 @@ from mcpsync.errors import (
 )
 from mcpsync.http import Fetched, Fetcher
 from mcpsync.http.fetching import MAX_BYTES
+from mcpsync.security.guard import AddressPolicy
 from transports.door import BUDGET, LONG, SOON, within
 from transports.peer import RawServer, always, chunk, response, silent
+
+LOCAL = AddressPolicy("loopback")
 
 SECRET = "s3cr3t-t0ken"
 CHUNKED = response(Content_Length="", Transfer_Encoding="chunked")
@@ -50,7 +53,7 @@ def mirror():
 
 @pytest.fixture
 def fetcher():
-    return Fetcher(reach="loopback")
+    return Fetcher(policy=LOCAL)
 
 
 def get(fetcher, server, timeout=LONG, cancel=None):
@@ -78,7 +81,7 @@ def test_a_document_is_sent_as_json(fetcher, mirror):
 
 
 def test_the_headers_of_the_fetcher_go_along_and_those_of_a_request_win(mirror):
-    fetcher = Fetcher(reach="loopback", headers={"X-Tenant": "a", "Authorization": "Basic x"})
+    fetcher = Fetcher(policy=LOCAL, headers={"X-Tenant": "a", "Authorization": "Basic x"})
     fetcher.get(mirror.url, deadline=Deadline(LONG), headers={"authorization": "Basic y"})
     (request,) = mirror.requests
     assert request.headers["x-tenant"] == "a"
@@ -99,7 +102,7 @@ def test_the_sessions_credentials_headers_and_cookies_are_for_its_own_server(mir
     session.headers["X-Api-Key"] = SECRET
     session.headers["Authorization"] = f"Bearer {SECRET}"
     session.cookies.set("sid", SECRET)
-    fetched = get(Fetcher(session=session, reach="loopback"), mirror)
+    fetched = get(Fetcher(session=session, policy=LOCAL), mirror)
     (request,) = mirror.requests
     assert SECRET not in str(request.headers)
     assert not {"authorization", "x-api-key", "cookie"} & set(request.headers)
@@ -117,7 +120,10 @@ def test_what_stands_in_netrc_is_not_sent_to_whom_a_server_names(
     clean_environment.setenv(way, str(file if way == "NETRC" else tmp_path))
     assert requests.get(mirror.url, timeout=LONG).request.headers["Authorization"], "it is found"
     mirror.requests.clear()
-    get(Fetcher(session=requests.Session() if given else None, reach="loopback"), mirror)
+    get(
+        Fetcher(session=requests.Session() if given else None, policy=LOCAL),
+        mirror,
+    )
     assert "authorization" not in mirror.requests[0].headers
 
 
@@ -130,7 +136,7 @@ def test_cookies_are_not_kept(fetcher, mirror):
 def test_a_user_agent_of_ones_own_is_sent(mirror):
     session = requests.Session()
     session.headers["User-Agent"] = "mine"
-    get(Fetcher(session=session, reach="loopback"), mirror)
+    get(Fetcher(session=session, policy=LOCAL), mirror)
     assert mirror.requests[0].headers["user-agent"] == "mine"
 
 

@@ -17,6 +17,8 @@ from transports.door import LONG, ask, door
 from transports.peer import RawServer, always, response
 from transports.proxy import Proxy
 
+LOCAL = AddressPolicy("loopback")
+
 ANSWER = response(b"{}")
 PRIVATE = ["10.0.0.1", "169.254.169.254", "127.0.0.1", "::1", "::ffff:127.0.0.1", "fe80::1%lo"]
 
@@ -66,7 +68,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(address, server, monkeypat
 
 
 def test_of_several_addresses_only_those_in_reach_are_tried(server):
-    exchange = Exchange(Deadline(LONG), AddressPolicy("loopback"))
+    exchange = Exchange(Deadline(LONG), LOCAL)
     resolve = resolver(server.port, ["10.0.0.1", "127.0.0.1"])
     with open_socket("as.example", server.port, exchange, resolve=resolve) as sock:
         assert sock.getpeername()[0] == "127.0.0.1"
@@ -75,7 +77,7 @@ def test_of_several_addresses_only_those_in_reach_are_tried(server):
 def test_a_name_that_was_good_when_it_was_first_asked_for_is_looked_at_again(monkeypatch, server):
     """DNS rebinding: the second answer leads inside. The first connection is not kept."""
     resolving(monkeypatch, resolver(server.port, ["127.0.0.1"], ["10.0.0.1"]))
-    fetcher = Fetcher(reach="loopback")
+    fetcher = Fetcher(policy=LOCAL)
     url = f"http://as.localhost:{server.port}/x"
     assert get(fetcher, url).status == 200
     server.close()
@@ -85,9 +87,9 @@ def test_a_name_that_was_good_when_it_was_first_asked_for_is_looked_at_again(mon
 
 def test_sockets_of_who_may_go_anywhere_are_not_lent_to_who_may_not(server):
     url = f"http://localhost:{server.port}/x"
-    assert get(Fetcher(reach="loopback"), url).status == 200
+    assert get(Fetcher(policy=LOCAL), url).status == 200
     with pytest.raises(RefusedError):
-        get(Fetcher(reach="public"), url)
+        get(Fetcher(policy=AddressPolicy("public")), url)
     assert server.accepted == 1
 
 
@@ -145,12 +147,12 @@ def test_a_proxy_may_be_inside_since_it_is_the_operators(certificate):
 
 
 def test_plain_http_is_for_this_machine_and_for_servers_on_it(server):
-    assert get(Fetcher(reach="loopback"), f"http://127.0.0.1:{server.port}/").status == 200
+    assert get(Fetcher(policy=LOCAL), f"http://127.0.0.1:{server.port}/").status == 200
     for reach in ("loopback", "public"):
         with pytest.raises(RefusedError, match="only https"):
-            get(Fetcher(reach=reach), f"http://as.example:{server.port}/")
+            get(Fetcher(policy=AddressPolicy(reach)), f"http://as.example:{server.port}/")
     with pytest.raises(RefusedError, match="only https"):
-        get(Fetcher(reach="public"), f"http://127.0.0.1:{server.port}/")
+        get(Fetcher(policy=AddressPolicy("public")), f"http://127.0.0.1:{server.port}/")
     assert server.accepted == 1
 
 
@@ -188,7 +190,7 @@ def test_plain_http_is_for_this_machine_and_for_servers_on_it(server):
 @pytest.mark.parametrize("reach", ["public", "loopback"])
 def test_what_is_not_plainly_https_is_not_asked(url, reach):
     with pytest.raises(RefusedError, match="only https") as caught:
-        get(Fetcher(reach=reach), url)
+        get(Fetcher(policy=AddressPolicy(reach)), url)
     told = str(caught.value)
     assert "s3cret" not in told
     assert told.isprintable()
@@ -197,7 +199,7 @@ def test_what_is_not_plainly_https_is_not_asked(url, reach):
 
 def test_nobody_there_is_another_error_than_not_allowed():
     with pytest.raises(ConnectError, match="nobody listens"):
-        get(Fetcher(reach="loopback"), f"http://127.0.0.1:{free_port()}/")
+        get(Fetcher(policy=LOCAL), f"http://127.0.0.1:{free_port()}/")
 
 
 @pytest.fixture

@@ -217,7 +217,7 @@ TABLE = [
     Row("http://[::ffff:7f00:1]:{port}/mcp", "address", proxied=True),
     Row("http://localhost:{port}/mcp", "name", proxied=True),
     Row("https://other.example/mcp", "domain", policy=LISTED, proxied=True),
-    Row("https://mcp.internal/mcp", "proxy", policy=TENS, proxied=True),
+    Row("https://mcp.internal/mcp", "name", policy=TENS, proxied=True),
     Row("https://public.example/token", "proxy", "named", proxied=True),
     Row(
         "http://loop.example:{port}/mcp",
@@ -458,3 +458,20 @@ def is_allowed(fetcher: Fetcher, url: str) -> bool:
 
 def test_the_table_is_as_long_as_it_has_to_be() -> None:
     assert len({str(row) for row in TABLE}) == len(TABLE) >= 120
+
+
+@pytest.mark.parametrize(("source", "shown"), [("user", None), (None, "/ours.pem")])
+def test_those_whom_a_users_server_names_are_shown_no_certificate_of_the_operators(source, shown):
+    session = requests.Session()
+    session.cert = "/ours.pem"
+    config = parse_server("crm", {"url": "https://crm.example/mcp", "source": source})
+    fetcher = fetcher_for(Guard(), config, config.url, session)
+    assert fetcher._settings("https://as.example/token").key.cert == shown
+
+
+def test_a_name_that_means_something_here_only_is_not_given_to_a_proxy_for_a_network_is_allowed():
+    policy = Guard(allowed_addresses=["10.0.0.0/8"]).for_named(True)
+    check_guarded("https://redis/token", policy, scheme="https", proxied=False)
+    with pytest.raises(RefusedError) as caught:
+        check_guarded("https://redis/token", policy, scheme="https", proxied=True)
+    assert caught.value.rule == "name"
