@@ -83,7 +83,12 @@ def read_servers(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return read_document(path).servers
 
 
-def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> ServerConfig:
+def check_name(name: object) -> None:
+    """Check that a server can be called *name*.
+
+    Raises:
+        ConfigurationError: It is no text or an empty one, too long, or does not print.
+    """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"a server's name must be a non-empty string, not {name!r}.")
     if len(name) > LONGEST_NAME:
@@ -92,6 +97,10 @@ def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> Serve
         )
     if not name.isprintable():
         raise ConfigurationError(f"a server's name has no control characters, as {name!r} has.")
+
+
+def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> ServerConfig:
+    check_name(name)
     if isinstance(value, Mapping) and not _is_a_users(value):
         never = NEVER if environment is None else frozenset()
         value = expand(value, os.environ if environment is None else environment, name, never)
