@@ -338,6 +338,16 @@ def test_a_name_is_taken_for_everybody(registry: ServersRegistry) -> None:
         registry.add_server("notes", {"url": URL}, user="bob")
 
 
+def test_nobody_has_a_server_whose_name_is_no_text(registry: ServersRegistry) -> None:
+    assert registry.get_server_config("\ud800", "ada") is None
+    with pytest.raises(ServerNotFound):
+        registry.require("\ud800", "ada")
+    with pytest.raises(ServerNotFound):
+        registry.update_server("\ud800", {"url": URL}, user="ada")
+    with pytest.raises(StoreError, match="halves of characters"):
+        registry.add_server("notes", {"url": URL}, user="\ud800")
+
+
 def test_without_a_database_users_have_no_servers(clock: FakeClock) -> None:
     registry = ServersRegistry({"crm": {"url": URL}}, clock)
     for change in (registry.add_server, registry.update_server):
