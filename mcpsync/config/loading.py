@@ -101,10 +101,26 @@ def check_name(name: object) -> None:
 
 def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> ServerConfig:
     check_name(name)
-    if isinstance(value, Mapping) and not _is_a_users(value):
-        never = NEVER if environment is None else frozenset()
-        value = expand(value, os.environ if environment is None else environment, name, never)
+    if isinstance(value, Mapping):
+        value = expanded(name, value, environment)
     return parse_server(name, value)
+
+
+def expanded(
+    name: str, written: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> Mapping[str, Any]:
+    """Return what was written for a server with each ``${NAME}`` replaced, unless a user made it.
+
+    Raises:
+        PlaceholderError: A ``${NAME}`` is not set.
+    """
+    if _is_a_users(written):
+        return written
+    never = NEVER if environment is None else frozenset()
+    found: Mapping[str, Any] = expand(
+        written, os.environ if environment is None else environment, name, never
+    )
+    return found
 
 
 def _located(document: Document, error: ConfigurationError, name: object) -> ConfigurationError:

@@ -11,7 +11,9 @@ from .._runtime.clock import Clock
 from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
-from ..config import ServerConfig, as_user, load_servers
+from ..config import ServerConfig, as_user, load_servers, parse_server
+from ..config.loading import expanded
+from ..config.parsing import as_we_spell
 from ..errors import (
     ConfigurationError,
     InspectionFailed,
@@ -248,7 +250,9 @@ class ServersRegistry:
         if before is None:
             raise self._not_found(server_name)
         if isinstance(config, Mapping):
-            config = keep_secrets(before.model_dump(exclude_unset=True), config)
+            written = as_we_spell(server_name, expanded(server_name, config))
+            kept = keep_secrets(before.model_dump(exclude_unset=True), written)
+            config = parse_server(server_name, kept)
         return self._put(server_name, config, replace_only=True, inspect=inspect)
 
     def remove_server(self, server_name: str, *, user: Any = None) -> None:

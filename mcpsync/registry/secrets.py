@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..config.parsing import OF_FIELDS
 from ..errors import SecretRequired
 
 # In each group: one of them is enough to say who we are, and a new one takes the others' place.
@@ -17,10 +18,11 @@ _GROUPS: Final = (
 _TARGETS: Final[Mapping[str, tuple[str, ...]]] = {
     "oauth": (
         *("grant", "client_id", "issuer", "authorization_url", "token_url"),
-        *("revocation_url", "revocation_endpoint", "idp_token_url", "idp_client_id"),
+        *("revocation_url", "idp_token_url", "idp_client_id"),
     ),
     "api_key": ("source", "authorization_type", "custom_header"),
 }
+_OTHERWISE: Final = {"revocation_url": "revocation_endpoint"}  # as it may be spelt, too
 _TARGETS_OF_ALL: Final = ("url", "command", "proxy")
 
 
@@ -61,4 +63,10 @@ def _leads_elsewhere(section: str, before: Mapping[str, Any], after: Mapping[str
     if any(before.get(name) != after.get(name) for name in _TARGETS_OF_ALL):
         return True
     old, new = before[section], after[section]
-    return any(old.get(name) != new.get(name) for name in _TARGETS[section])
+    return any(_said(section, old, name) != _said(section, new, name) for name in _TARGETS[section])
+
+
+def _said(section: str, written: Mapping[str, Any], name: str) -> Any:
+    """Return what a field says: what is not written is as it is shown, and a form sends that."""
+    said = written.get(name, written.get(_OTHERWISE.get(name, name)))
+    return OF_FIELDS[section].model_fields[name].default if said is None else said
