@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..config.parsing import OF_FIELDS
+from ..config import ServerConfig, parse_server
+from ..config.loading import expanded
+from ..config.parsing import OF_FIELDS, as_we_spell
 from ..errors import SecretRequired
 
 # In each group: one of them is enough to say who we are, and a new one takes the others' place.
@@ -57,6 +59,24 @@ def keep_secrets(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[st
             fields=tuple(wanted),
         )
     return kept
+
+
+def parse_update(name: str, before: ServerConfig, written: Mapping[str, Any]) -> ServerConfig:
+    """Make the configuration that is to take an operator's one's place; secrets are kept.
+
+    What was filled in from the environment is compared with what would be filled in now.
+
+    Args:
+        name: The server.
+        before: Its configuration.
+        written: What was written for it, in whichever spelling.
+
+    Raises:
+        SecretRequired: See :func:`keep_secrets`.
+        ConfigurationError: It is wrong.
+    """
+    after = as_we_spell(name, expanded(name, written))
+    return parse_server(name, keep_secrets(before.model_dump(exclude_unset=True), after))
 
 
 def _leads_elsewhere(section: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from mcpsync.errors import (
     RefusedError,
     RequestCancelled,
     RequestTimeout,
+    ServerNotFound,
 )
 from mcpsync.registry import Inspection, ServersRegistry
 from mcpsync.registry.overrides import RETRY_AFTER
@@ -309,6 +310,15 @@ def test_who_asks_at_the_same_time_has_a_server_looked_at_once(clock: FakeClock)
     gate.set()
     assert {outcome(each).url for each in asking} == {ELSEWHERE}
     assert slow.looked_at == [ELSEWHERE]
+
+
+def test_no_server_is_looked_at_to_say_that_there_is_none_of_a_name(
+    clock: FakeClock, inspector: Inspector
+) -> None:
+    registry = made(Said(wiki={"url": ELSEWHERE}), clock, inspector)
+    with pytest.raises(ServerNotFound, match="Did you mean 'wiki'"):
+        registry.require("wikis", "ada", timeout=1)
+    assert inspector.looked_at == []
 
 
 def test_over_a_manager_a_call_goes_where_the_override_leads() -> None:
