@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,9 +162,14 @@ def _from_yaml(path: str, text: str) -> tuple[Any, Mapping[Place, int]]:
         mark = error.problem_mark
         if mark is None or error.problem is None:
             _refuse(path, "it makes no sense")
-        _refuse(path, error.problem, mark.line + 1, mark.column + 1)
+        problem = _QUOTED.sub("", error.problem)
+        _refuse(path, problem, mark.line + 1, mark.column + 1)
     except (yaml.YAMLError, ValueError, RecursionError):
         _refuse(path, "it makes no sense")
+
+
+# Names of aliases, anchors and tags: what a secret is read as that begins with *, & or !
+_QUOTED = re.compile(r""" (?:'[^'<][^']+'|"[^"]{2,}")""")
 
 
 class _Size:
