@@ -8,6 +8,7 @@ from .templates import PLACEHOLDER
 
 HTTP_SCHEMES = ("http", "https")
 WEBSOCKET_SCHEMES = ("ws", "wss")
+_LONGEST = 200  # characters of one that are shown
 
 
 def check_url(url: str, shown: str | None = None, schemes: tuple[str, str] = HTTP_SCHEMES) -> None:
@@ -54,4 +55,6 @@ def shown_target(url: str) -> str:
 
 def _shown(url: str) -> str:
     """Return *url* as an error may show it: not at all if it may hold a secret."""
-    return "it" if "@" in url or "?" in url else repr(url)
+    if "@" in url or "?" in url:
+        return "it"
+    return repr(url) if len(url) <= _LONGEST else f"{url[:_LONGEST]!r}…"

@@ -15,6 +15,7 @@ from mcpsync.config import (
     HttpServerConfig,
     OboConfig,
     StdioServerConfig,
+    load_servers,
     parse_server,
 )
 from mcpsync.config.oauth import OAuthConfig
@@ -433,3 +434,20 @@ def test_people_are_shown_a_target_without_secrets(config, target, shown):
     for text in (repr(config), str(config), repr([config])):
         assert "s3cret" not in text
     assert repr(config).startswith(shown)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"url": "ftp://" + "a" * 100_000},
+        {"url": "https://x.example.com", "k" * 100_000: 1},
+        {"url": "https://x.example.com", "headers": {"k" * 100_000: "x"}},
+        {"url": "https://x.example.com", "headers": {"k" * 100_000: "${NO_SUCH_VARIABLE}"}},
+    ],
+    ids=["url", "field", "header", "header with a variable"],
+)
+def test_what_is_too_long_is_not_shown_whole(written):
+    with pytest.raises(ConfigurationError) as caught:
+        load_servers({"crm": written})
+    assert len(str(caught.value)) < 400
+    assert len(caught.value.field or "") < 300
