@@ -225,6 +225,7 @@ MISTAKES = [
     ({"url": URL, "obo": {}}, "obo.scopes", "Field required"),
     ({"url": URL, "obo": {"scopes": ""}}, "obo.scopes", "at least 1 character"),
     ({"url": URL, "obo": {"scopes": " "}}, "obo.scopes", "at least 1 character"),
+    ({"url": URL, "obo": {"scopes": "api://{{USER_ID}}"}}, "obo.scopes", "are not replaced here"),
     ({"url": URL, "obo": {"scopes": "a", "x": 1}}, "obo.x", "not permitted"),
     ({"command": "x", "obo": {"scopes": "a"}}, "obo", "to a server over HTTP only"),
     ({"url": URL, "timout": 5}, "timout", "nobody knows it; the nearest is 'timeout'"),
