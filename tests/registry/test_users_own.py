@@ -522,6 +522,19 @@ def test_a_user_calls_his_own_server_and_nobody_else_does(
         assert manager.get_connection_stats()["app_connection_count"] == 0
 
 
+@pytest.mark.parametrize(("own", "later"), [("my_mcp_crm", "crm"), ("Gr__e", "Größe")])
+def test_a_users_tools_have_no_keys_that_are_those_of_an_operators_later_server(
+    manager_with: Callable[..., MCPManager], own: str, later: str
+) -> None:
+    with LocalServer() as server:
+        manager = manager_with()
+        manager.registry.add_server(own, {"url": server.url}, user="ada")
+        with manager.connection(own, user="ada"):
+            assert manager.get_server_tool_functions("ada", own)
+            manager.registry.add_server(later, {"url": server.url})
+            assert manager.get_server_tool_functions("ada", own) == {}
+
+
 def test_who_removes_a_server_calls_it_no_more(manager_with: Callable[..., MCPManager]) -> None:
     with LocalServer() as server:
         manager = manager_with()
