@@ -81,6 +81,8 @@ def _read(path: Path) -> str:
             content = file.read(LARGEST + 1)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
+    except ValueError:
+        raise ConfigurationError(f"{str(path)!r} cannot be the name of a file.") from None
     if len(content) > LARGEST:
         raise ConfigurationError(f"{path} is larger than {LARGEST} bytes.")
     try:
@@ -164,7 +166,8 @@ def _from_yaml(path: str, text: str) -> tuple[Any, Mapping[Place, int]]:
             _refuse(path, "it makes no sense")
         problem = _QUOTED.sub("", error.problem)
         _refuse(path, problem, mark.line + 1, mark.column + 1)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        # PyYAML takes a tag at its word: "!!bool maybe" is a KeyError, "!!timestamp x" another.
         _refuse(path, "it makes no sense")
 
 
