@@ -452,3 +452,12 @@ def test_what_is_too_long_is_not_shown_whole(written):
         load_servers({"crm": written})
     assert len(str(caught.value)) < 400
     assert len(caught.value.field or "") < 300
+
+
+@pytest.mark.parametrize("url", [URL + "\r\nX-Evil: 1", "https://\tx.example.com", URL + "/\ud800"])
+@pytest.mark.parametrize("rest", ["", "{{KEY}}"])
+def test_a_url_has_no_line_break_and_no_half_of_a_character(url, rest):
+    with pytest.raises(ConfigurationError, match="at 'url': it is not a URL"):
+        parse_server("crm", {"url": url + rest})
+    with pytest.raises(ConfigurationError, match="at 'url': it is not a URL"):
+        parse_server("crm", {"url": "ws" + url[4:] + rest, "type": "websocket"})
