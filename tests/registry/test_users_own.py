@@ -338,6 +338,17 @@ def test_a_name_is_taken_for_everybody(registry: ServersRegistry) -> None:
         registry.add_server("notes", {"url": URL}, user="bob")
 
 
+def test_what_is_kept_and_wrong_is_updated_by_whoever_may_write_it_anew(
+    registry: ServersRegistry, database: SQLiteUserServers
+) -> None:
+    database.add("notes", "ada", {"url": URL, "forgotten": 1, **OBO})
+    assert registry.get_server_config("notes", "ada") is None
+    with pytest.raises(NotPermitted):
+        registry.update_server("notes", {"url": URL, **OBO}, user="ada")
+    registry.update_server("notes", {"url": URL}, user="ada")
+    assert url_of(registry, "notes", "ada") == URL
+
+
 def test_nobody_has_a_server_whose_name_is_no_text(registry: ServersRegistry) -> None:
     assert registry.get_server_config("\ud800", "ada") is None
     with pytest.raises(ServerNotFound):
