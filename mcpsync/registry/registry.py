@@ -12,6 +12,7 @@ from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
 from ..config import ServerConfig, as_user, load_servers
+from ..config.fields import LONGEST_NAME
 from ..errors import (
     ConfigurationError,
     InspectionFailed,
@@ -137,6 +138,8 @@ class ServersRegistry:
         base = self._base(server_name)
         if self._overrides is None and (self._users is None or base is not None or user is None):
             return base
+        if base is None and len(server_name) > LONGEST_NAME:  # nobody's, and not to be kept
+            return None
         user_id = _id_of(user)
         limit, key = Limit.of(timeout, cancel), (server_name, user_id)
         return self._one.get(key, lambda: self._find(server_name, user_id, limit), limit)
@@ -324,13 +327,11 @@ class ServersRegistry:
         before = self._servers.get(server_name)
         if before is None:
             raise self._not_found(server_name)
-        config = before
-        if not (self._base(server_name) or config).inspection_failed:
+        if not (self._base(server_name) or before).inspection_failed:
             raise ConfigurationError(
                 "only a server whose inspection failed is looked at again.", server_name=server_name
             )
-        if config.inspection_failed:  # so it was written
-            config = config.model_copy(update={"inspection_failed": False})
+        config = before.model_copy(update={"inspection_failed": False})  # which may be written
         deadline = None if timeout is None else Deadline(timeout)
         found = self._require_inspector().inspect(
             server_name, config, deadline=deadline, cancel=cancel
@@ -456,10 +457,11 @@ class ServersRegistry:
                 names += self._users.names(user_id)
         except MCPSyncError:
             names = self.server_names
-        near = difflib.get_close_matches(str(name), names, n=1)
+        name = str(name)[:LONGEST_NAME]
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         text = f'Configuration for server "{name}" not found.{hint}'
-        return ServerNotFound(text, server_name=str(name))
+        return ServerNotFound(text, server_name=name)
 
     def _forget(self) -> None:
         self._lock = new_lock("servers registry")

@@ -349,6 +349,15 @@ def test_what_is_kept_and_wrong_is_updated_by_whoever_may_write_it_anew(
     assert url_of(registry, "notes", "ada") == URL
 
 
+def test_a_name_that_is_too_long_is_nobodys_and_is_neither_kept_nor_shown_whole(
+    registry: ServersRegistry,
+) -> None:
+    with pytest.raises(ServerNotFound) as caught:
+        registry.require("x" * 100_000, "ada")
+    assert len(str(caught.value)) < 600
+    assert registry._one._kept == {}
+
+
 def test_nobody_has_a_server_whose_name_is_no_text(registry: ServersRegistry) -> None:
     assert registry.get_server_config("\ud800", "ada") is None
     with pytest.raises(ServerNotFound):
