@@ -100,7 +100,10 @@ def _seconds(name: str, key: str, value: Any) -> float | None:
             f"below 'mcpServers' it is milliseconds, and {value:g} are too few to be meant; "
             "seconds are said below 'servers'",
         )
-    return value / 1000
+    try:
+        return value / 1000
+    except OverflowError:
+        raise mistake(name, (key,), "it is no number of milliseconds") from None
 
 
 def _check(name: str, key: str, value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,8 @@ def _read(path: Path) -> str:
             content = file.read(LARGEST + 1)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
+    except ValueError:
+        raise ConfigurationError(f"{str(path)!r} cannot be the name of a file.") from None
     if len(content) > LARGEST:
         raise ConfigurationError(f"{path} is larger than {LARGEST} bytes.")
     try:
@@ -161,9 +164,15 @@ def _from_yaml(path: str, text: str) -> tuple[Any, Mapping[Place, int]]:
         mark = error.problem_mark
         if mark is None or error.problem is None:
             _refuse(path, "it makes no sense")
-        _refuse(path, error.problem, mark.line + 1, mark.column + 1)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        problem = _QUOTED.sub("", error.problem)
+        _refuse(path, problem, mark.line + 1, mark.column + 1)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        # PyYAML takes a tag at its word: "!!bool maybe" is a KeyError, "!!timestamp x" another.
         _refuse(path, "it makes no sense")
+
+
+# Names of aliases, anchors and tags: what a secret is read as that begins with *, & or !
+_QUOTED = re.compile(r""" (?:'[^'<][^']+'|"[^"]{2,}")""")
 
 
 class _Size:

@@ -153,7 +153,9 @@ class OboConfig(BaseModel):
 
     model_config = STRICT
 
-    scopes: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    scopes: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_is_constant)
+    ]
 
 
 class ApiKeyConfig(BaseModel):

@@ -95,7 +95,12 @@ def read_servers(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return read_document(path).servers
 
 
-def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> ServerConfig:
+def check_name(name: object) -> None:
+    """Check that a server can be called *name*.
+
+    Raises:
+        ConfigurationError: It is no text or an empty one, too long, or does not print.
+    """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"a server's name must be a non-empty string, not {name!r}.")
     if len(name) > LONGEST_NAME:
@@ -104,9 +109,12 @@ def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> Serve
         )
     if not name.isprintable():
         raise ConfigurationError(f"a server's name has no control characters, as {name!r} has.")
-    if isinstance(value, Mapping) and not _is_a_users(value):
-        never = NEVER if environment is None else frozenset()
-        value = expand(value, os.environ if environment is None else environment, name, never)
+
+
+def _load(name: str, value: Any, environment: Mapping[str, str] | None) -> ServerConfig:
+    check_name(name)
+    if isinstance(value, Mapping):
+        value = expanded(name, value, environment)
     return parse_server(name, value)
 
 
@@ -120,6 +128,23 @@ def _load_written(
         return load_servers(each, environment=environment)
     except ConfigurationError as error:
         raise document.located(error, name if isinstance(name, str) else "") from None
+
+
+def expanded(
+    name: str, written: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> Mapping[str, Any]:
+    """Return what was written for a server with each ``${NAME}`` replaced, unless a user made it.
+
+    Raises:
+        PlaceholderError: A ``${NAME}`` is not set.
+    """
+    if _is_a_users(written):
+        return written
+    never = NEVER if environment is None else frozenset()
+    found: Mapping[str, Any] = expand(
+        written, os.environ if environment is None else environment, name, never
+    )
+    return found
 
 
 def _is_a_users(written: Mapping[str, Any]) -> bool:

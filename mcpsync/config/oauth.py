@@ -161,7 +161,8 @@ class OAuthConfig(BaseModel):
     @model_validator(mode="after")
     def _is_constant(self) -> Self:
         for name, value in self:
-            if isinstance(value, str) and any(True for _ in placeholders_in(value, ())):
+            text = " ".join(value) if isinstance(value, tuple) else value
+            if isinstance(text, str) and any(True for _ in placeholders_in(text, ())):
                 raise ValueError(f"placeholders are not replaced in {name!r}")
         return self
 

@@ -41,6 +41,7 @@ OF_FIELDS: Mapping[str, type[BaseModel]] = {
     "custom_user_vars": CustomUserVar,
 }
 _NEAR = 0.6
+_LONGEST = 250  # characters of a name that nobody knows that are shown
 
 
 def transport_of(written: Any) -> str:
@@ -105,7 +106,7 @@ def parse_server(name: str, value: ServerConfig | Mapping[str, Any]) -> ServerCo
 
 def mistake(name: str, at: Iterable[str | int], problem: str) -> ConfigurationError:
     """Make the error for what is wrong at a field of the server *name*."""
-    field = ".".join(map(str, at))
+    field = ".".join(str(each)[:_LONGEST] for each in at)
     return ConfigurationError(
         f"its configuration is wrong{f' at {field!r}' if field else ''}: {problem}.",
         server_name=name,

@@ -41,6 +41,7 @@ def expand(
     environment: Mapping[str, str],
     where: str,
     never: Container[str] = (),
+    at: str = "",
     depth: int = 0,
 ) -> Any:
     """Return *value* with every ``${NAME}`` in its strings replaced, lists and dicts included.
@@ -51,30 +52,41 @@ def expand(
     Args:
         value: It is left as it is; a copy is returned.
         environment: What the variables hold.
-        where: For the errors: the name of the server, then the field.
+        where: For the errors: the name of the server.
         never: Variables that are not put in, whatever they hold.
-        depth: How deep it is in what was written.
+        at: The field, in what was written for the server.
+        depth: How deep it is in that.
 
     Raises:
         ConfigurationError: It is nested too deeply, or in itself.
         PlaceholderError: A name is not set, or empty. Nothing literal is ever sent upstream.
     """
     if depth > DEEPEST:
-        raise ConfigurationError(f"{where[:100]}… is nested too deeply.")
+        raise ConfigurationError(f"{f'{where}.{at}'[:100]}… is nested too deeply.")
     if isinstance(value, str):
-        return _PLACEHOLDER.sub(lambda match: _lookup(match[1], environment, where, never), value)
+        return _PLACEHOLDER.sub(
+            lambda found: _lookup(found[1], environment, where, at, never), value
+        )
     if isinstance(value, Mapping):
         return {
-            key: expand(item, environment, f"{where}.{key}", never, depth + 1)
+            key: expand(item, environment, where, never, _below(at, key), depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [expand(item, environment, where, never, depth + 1) for item in value]
+        return [expand(item, environment, where, never, at, depth + 1) for item in value]
     return value
 
 
-def _lookup(name: str, environment: Mapping[str, str], where: str, never: Container[str]) -> str:
-    field = where.partition(".")[2] or None
+def _below(at: str, key: object) -> str:
+    shown = str(key)[:_LONGEST]
+    return f"{at}.{shown}" if at else shown
+
+
+def _lookup(
+    name: str, environment: Mapping[str, str], server: str, at: str, never: Container[str]
+) -> str:
+    field = at or None
+    where = f"{server}.{at}" if at else server
     name = name.removeprefix("env:")  # as some desktops have it
     if len(name) > _LONGEST or not _NAME.fullmatch(name):
         shown = name if len(name) <= _LONGEST else f"{name[:20]}…"

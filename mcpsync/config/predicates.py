@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .templates import body_field, field_of, in_seed_order, kind_of, placeholders_in
+from .templates import body_field, field_of, in_seed_order, kind_of, placeholders_in, text_of
 
 if TYPE_CHECKING:
     from .servers import HttpServerConfig, ServerConfig, WebSocketServerConfig
@@ -150,7 +150,7 @@ def get_missing_custom_user_vars(
 ) -> list[str]:
     """Return the custom variables that have no value, or a blank one, among *values*. [seed]"""
     values = values or {}
-    return [name for name in config.custom_user_vars if not (values.get(name) or "").strip()]
+    return [name for name in config.custom_user_vars if text_of(values.get(name)) is None]
 
 
 def why_not_app_level(config: ServerConfig) -> str | None:

@@ -22,6 +22,7 @@ _SPELT_AS_PEOPLE_DO = {"NAME", "USERNAME", "EMAIL"}
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # half of a character, as JSON can have it
 _LATIN_1 = 255
 
 
@@ -227,6 +228,10 @@ class _Values:
             found = user_field(self.user, field)
         if found is None:
             raise self.error(f"{where} needs {missing}.", where)
+        if _NO_TEXT.search(found):
+            raise self.error(
+                f"{where} cannot hold the value of {{{{{name}}}}}: it is no text.", where
+            )
         return found
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from .templates import PLACEHOLDER
 
 HTTP_SCHEMES = ("http", "https")
 WEBSOCKET_SCHEMES = ("ws", "wss")
+_NEVER = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # what readers of URLs drop or replace
+_LONGEST = 200  # characters of one that are shown
 
 
 def check_url(url: str, shown: str | None = None, schemes: tuple[str, str] = HTTP_SCHEMES) -> None:
@@ -16,6 +19,7 @@ def check_url(url: str, shown: str | None = None, schemes: tuple[str, str] = HTT
     Raises:
         ValueError: It is not. The text never holds what may be a secret.
     """
+    _check_characters(url)
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises if it is not a number
@@ -25,6 +29,11 @@ def check_url(url: str, shown: str | None = None, schemes: tuple[str, str] = HTT
         article = "an" if schemes is HTTP_SCHEMES else "a"
         wanted = " or ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(f"{shown or _shown(url)} is not {article} {wanted} URL")
+
+
+def _check_characters(url: str) -> None:
+    if _NEVER.search(url):
+        raise ValueError("it is not a URL: there is a line break, or no character at all, in it")
 
 
 def check_template(url: str, schemes: tuple[str, str] = HTTP_SCHEMES) -> None:
@@ -38,6 +47,7 @@ def check_template(url: str, schemes: tuple[str, str] = HTTP_SCHEMES) -> None:
     bare = PLACEHOLDER.sub("1", url)  # good for a host, a port and a path
     if "{{" in bare:
         raise ValueError("'{{' in it does not begin a placeholder")
+    _check_characters(url)
     if not PLACEHOLDER.match(url):
         check_url(bare, shown=_shown(url), schemes=schemes)
     return None
@@ -54,4 +64,6 @@ def shown_target(url: str) -> str:
 
 def _shown(url: str) -> str:
     """Return *url* as an error may show it: not at all if it may hold a secret."""
-    return "it" if "@" in url or "?" in url else repr(url)
+    if "@" in url or "?" in url:
+        return "it"
+    return repr(url) if len(url) <= _LONGEST else f"{url[:_LONGEST]!r}…"

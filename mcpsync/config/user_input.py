@@ -21,6 +21,7 @@ from .templates import kind_of, placeholders_in
 # A file of this machine, whose tokens, and where users come back to, are not theirs to say.
 _NOT_OF_OAUTH = frozenset({"assertion_file", "redirect_uri"})
 _ENVIRONMENT = re.compile(r"\$\{[^{}]*\}")
+_MOST = 10_000  # values in what a user may send; the same ones may be in it many times
 _FOR_PEOPLE = {"title", "description", "custom_user_vars"}
 
 
@@ -66,8 +67,11 @@ def parse_user_server(
     _check_fields(name, written, transport)
     said = written.get("custom_user_vars")
     declared = said if isinstance(said, Mapping) else {}
-    for at, text in _texts(name, written, ()):
-        _check_text(name, at, text, declared)
+    for count, (at, value) in enumerate(_parts(name, written, ())):
+        if count > _MOST:
+            raise mistake(name, at[:1], f"there are more than {_MOST} values in it")
+        if isinstance(value, str):
+            _check_text(name, at, value, declared)
     return parse_server(name, {**written, "source": "user", "author": author})
 
 
@@ -92,19 +96,23 @@ def _not_theirs(
     return mistake(name, at, f"it is not permitted, for nobody knows it{nearest(at[-1], allowed)}")
 
 
-def _texts(name: str, value: Any, at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield every text that may be sent, and where it is."""
+def _parts(name: str, value: Any, at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield everything that is sent, and where it is.
+
+    What JSON cannot have is refused: a text may come of it that nobody has looked at.
+    """
     if len(at) > DEEPEST:
         raise mistake(name, at[:1], "it is nested too deeply")
-    if isinstance(value, str):
-        yield at, value
-    elif isinstance(value, Mapping):
+    yield at, value
+    if isinstance(value, Mapping):
         for key, item in value.items():
             if at or key not in _FOR_PEOPLE:
-                yield from _texts(name, item, (*at, str(key)))
+                yield from _parts(name, item, (*at, str(key)))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _texts(name, item, (*at, str(index)))
+            yield from _parts(name, item, (*at, str(index)))
+    elif not isinstance(value, str | int | float | None):
+        raise mistake(name, at, f"it is {type(value).__name__}, which JSON does not have")
 
 
 def _check_text(name: str, at: tuple[str, ...], text: str, declared: Mapping[str, object]) -> None:

@@ -18,7 +18,7 @@ from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
 from ..config import ServerConfig
 from ..config.fingerprint import fingerprint
-from ..config.names import shadowed_names
+from ..config.names import server_of_key, shadowed_names, tool_key
 from ..config.predicates import is_allowed_at_app_level
 from ..errors import MCPSyncError
 from ..events import ConnectionCreated, Emit, Event, SweepFinished, ToolsChanged
@@ -152,7 +152,10 @@ class ToolCatalogues:
 
     def is_shadowed(self, server_name: str) -> bool:
         """Whether the tools of a server have no keys, since those would be another's. [seed 1.1]"""
-        taker = shadowed_names(self._names()).get(server_name)
+        names = list(self._names())
+        taker = shadowed_names(names).get(server_name)
+        if server_name not in names:  # a user's, which may have been there before one of these
+            taker = server_of_key(tool_key("tool", server_name), names)
         if taker is None:
             return False
         pair = server_name, taker

@@ -215,7 +215,7 @@ def sign_in_as_said(config: ServerConfig) -> bool | None:
         return False
     if config.oauth is not None:
         return config.oauth.grant == "authorization_code"
-    if "{{" in config.url:
+    if "{{" in config.url or config.api_key is not None:
         return False
     return False if any(name.lower() == "authorization" for name in config.headers) else None
 

@@ -12,7 +12,9 @@ from typing import Any, Final, NamedTuple
 from .._runtime.clock import Clock
 from .._runtime.fanout import fan_out
 from ..config import ServerConfig, parse_server
-from ..config.placeholders import expand
+from ..config.loading import check_name
+from ..config.parsing import as_we_spell
+from ..config.placeholders import NEVER, expand
 from ..config.predicates import is_user_sourced
 from ..errors import ConfigurationError, MCPSyncError, RequestCancelled
 from .reading import Limit, ReadThrough
@@ -83,7 +85,12 @@ class Overrides:
         said = self._said_for(user_id, limit).get(name)
         if said is None or (base is not None and is_user_sourced(base)):
             return base
-        key = name, _digest(said, base, self._allowlists())
+        try:
+            key = name, _digest(said, base, self._allowlists())
+        except (TypeError, ValueError, RecursionError) as error:
+            kind = type(error).__name__
+            logger.warning("[MCP][%s] the override is not used: it is no JSON (%s).", name, kind)
+            return base
         made = self._made.get(
             key,
             lambda: self._make(name, base, said, limit),
@@ -128,7 +135,7 @@ class Overrides:
             if not isinstance(said, Mapping):
                 kind = type(said).__name__
                 raise ConfigurationError(f"overrides= returned {kind}, not a mapping of servers.")
-            return dict(said)
+            return {name: each for name, each in said.items() if _is_name(name)}
 
         return self._said.get(user_id, read, limit)
 
@@ -144,6 +151,15 @@ class Overrides:
             limit.deadline.check("looking at a server for the first time")
             logger.warning("[MCP][%s] the override is not used: %s", name, error)
             return _Made(stub, failed=True)
+
+
+def _is_name(name: object) -> bool:
+    try:
+        check_name(name)
+    except ConfigurationError as error:  # nobody could call it, and what it says goes into lines
+        logger.warning("an override is not used: %s", error)
+        return False
+    return True
 
 
 def _laid_over(name: str, base: ServerConfig | None, said: Written) -> ServerConfig:
@@ -167,7 +183,8 @@ def _laid_over(name: str, base: ServerConfig | None, said: Written) -> ServerCon
         "updated_at": None if base is None else base.updated_at,
         "inspection_failed": False,
     }
-    said = expand(said, os.environ, name)  # not what was expanded already
+    # Not what was expanded already; and each field is one field, however it is spelt.
+    said = as_we_spell(name, expand(said, os.environ, name, NEVER))
     return parse_server(name, {**under, **said, **of_us})
 
 

@@ -51,10 +51,12 @@ class Roles:
             nothing of a permission, ``admin`` has it and the others do not; what it says, it keeps.
 
     Raises:
-        ConfigurationError: A permission is neither true nor false.
+        ConfigurationError: A permission is neither true nor false, or it is no such mapping.
     """
 
     def __init__(self, roles: Mapping[str, Mapping[str, bool]]) -> None:
+        if not isinstance(roles, Mapping):
+            raise ConfigurationError("roles are a mapping of names to permissions.")
         self._roles = {role: _filled(role, said) for role, said in roles.items()}
 
     def allows(self, role: str | None, permission: str = CONFIGURE_OBO) -> bool:
@@ -76,6 +78,8 @@ class Roles:
 
 
 def _filled(role: str, said: Mapping[str, bool]) -> dict[str, bool]:
+    if not isinstance(role, str) or not isinstance(said, Mapping):
+        raise ConfigurationError(f"role {role!r} is no name with a mapping of permissions.")
     for name, value in said.items():
         if not isinstance(value, bool):
             raise ConfigurationError(f"permission {name!r} of role {role!r} is no truth value.")

@@ -12,6 +12,7 @@ from .._runtime.deadline import Deadline
 from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
 from ..config import ServerConfig, as_user, load_servers
+from ..config.fields import LONGEST_NAME
 from ..errors import (
     ConfigurationError,
     InspectionFailed,
@@ -19,14 +20,13 @@ from ..errors import (
     RefusedError,
     RequestCancelled,
     ServerNotFound,
-    StoreError,
 )
 from ..stores.user_servers import UserServers
 from .inspector import Inspection, ServerInspector
 from .overrides import RETRY_AFTER, Overrides, ReadOverrides
 from .permissions import MayConfigureObo, OboGate
 from .reading import Limit, ReadThrough
-from .secrets import keep_secrets
+from .secrets import parse_update
 from .users_own import UsersOwn
 
 T = TypeVar("T")
@@ -138,6 +138,8 @@ class ServersRegistry:
         base = self._base(server_name)
         if self._overrides is None and (self._users is None or base is not None or user is None):
             return base
+        if base is None and len(server_name) > LONGEST_NAME:  # nobody's, and not to be kept
+            return None
         user_id = _id_of(user)
         limit, key = Limit.of(timeout, cancel), (server_name, user_id)
         return self._one.get(key, lambda: self._find(server_name, user_id, limit), limit)
@@ -177,7 +179,7 @@ class ServersRegistry:
         """
         config = self.get_server_config(server_name, user, timeout, cancel)
         if config is None:
-            raise self._not_found(server_name, user)
+            raise self._not_found(server_name, user, Limit.of(timeout, cancel))
         return config
 
     def oauth_servers(self, user: Any = None) -> list[str]:
@@ -248,7 +250,7 @@ class ServersRegistry:
         if before is None:
             raise self._not_found(server_name)
         if isinstance(config, Mapping):
-            config = keep_secrets(before.model_dump(exclude_unset=True), config)
+            config = parse_update(server_name, before, config)
         return self._put(server_name, config, replace_only=True, inspect=inspect)
 
     def remove_server(self, server_name: str, *, user: Any = None) -> None:
@@ -322,15 +324,14 @@ class ServersRegistry:
             RefusedError: It may not be reached.
             RequestCancelled: *cancel* fired.
         """
-        before = config = self._servers.get(server_name)
-        if before is None or config is None:
+        before = self._servers.get(server_name)
+        if before is None:
             raise self._not_found(server_name)
-        if not (self._base(server_name) or config).inspection_failed:
+        if not (self._base(server_name) or before).inspection_failed:
             raise ConfigurationError(
                 "only a server whose inspection failed is looked at again.", server_name=server_name
             )
-        if config.inspection_failed:  # so it was written
-            config = config.model_copy(update={"inspection_failed": False})
+        config = before.model_copy(update={"inspection_failed": False})  # which may be written
         deadline = None if timeout is None else Deadline(timeout)
         found = self._require_inspector().inspect(
             server_name, config, deadline=deadline, cancel=cancel
@@ -387,8 +388,8 @@ class ServersRegistry:
         found = {name: self._base(name) for name in self._servers}
         return {name: config for name, config in found.items() if config is not None}
 
-    def _of_operator(self, user_id: str) -> list[str]:
-        said = [] if self._overrides is None else self._overrides.names(user_id, Limit.of())
+    def _of_operator(self, user_id: str | None, limit: Limit | None = None) -> list[str]:
+        said = self._overrides.names(user_id, limit or Limit.of()) if self._overrides else []
         return [*self._servers, *said]
 
     def _find(self, name: str, user_id: str | None, limit: Limit) -> ServerConfig | None:
@@ -448,17 +449,19 @@ class ServersRegistry:
         self._one.clear()
         self._all.clear()
 
-    def _not_found(self, server_name: str, user: Any = None) -> ServerNotFound:
-        try:
-            names = list(self.get_all_server_configs(user))
-        except StoreError:
+    def _not_found(self, name: str, user: Any = None, limit: Limit | None = None) -> ServerNotFound:
+        try:  # nothing is looked at for a hint
+            user_id = _id_of(user)
+            names = self._of_operator(user_id, limit)
+            if self._users is not None and user_id is not None:
+                names += self._users.names(user_id)
+        except MCPSyncError:
             names = self.server_names
-        near = difflib.get_close_matches(str(server_name), names, n=1)
+        name = str(name)[:LONGEST_NAME]
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return ServerNotFound(
-            f'Configuration for server "{server_name}" not found.{hint}',
-            server_name=str(server_name),
-        )
+        text = f'Configuration for server "{name}" not found.{hint}'
+        return ServerNotFound(text, server_name=name)
 
     def _forget(self) -> None:
         self._lock = new_lock("servers registry")

@@ -101,11 +101,11 @@ class UsersOwn:
         """
         entry = self._editable(name, user_id)
         old = {key: value for key, value in entry.config.items() if key != FOUND}
-        before = _parsed(entry, old)
+        before = self._config_of(entry) and _parsed(entry, old)  # None: what is kept is wrong
         checked = keep_secrets(old, _spelt(name, written))
         config = parse_user_server(name, checked, author=user_id)
         self._gate.check_write(user_id, config, before)
-        if fingerprint(config) == fingerprint(before):
+        if before is not None and fingerprint(config) == fingerprint(before):
             kept = dict(checked)
             if FOUND in entry.config:
                 kept[FOUND] = entry.config[FOUND]

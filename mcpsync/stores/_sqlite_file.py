@@ -71,6 +71,10 @@ class SQLiteFile:
                 connection.close()
                 connection = None
             raise StoreError(f"the store {self._path.name} cannot be used: {error}.") from error
+        except UnicodeEncodeError:
+            raise StoreError(
+                f"the store {self._path.name} keeps no halves of characters."
+            ) from None
         finally:
             if connection is not None:
                 self._give_back(connection)
@@ -104,6 +108,15 @@ class SQLiteFile:
         """Leave the parent's connections alone: closing one here would end the parent's locks."""
         self._parents.append(self._idle)
         self._idle = deque()
+
+
+def is_text(value: str) -> bool:
+    """Whether *value* can be asked for: JSON can have halves of characters, SQLite cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _turn_to_wal(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from .._runtime.clock import Clock, SystemClock
 from ..errors import ConfigurationError, StoreError
-from ._sqlite_file import SQLiteFile
+from ._sqlite_file import SQLiteFile, is_text
 from .sealing import Keys, Sealer
 
 EVERYBODY: Final = "*"  # whom a server is shared with that is everybody's
@@ -111,6 +111,8 @@ class SQLiteUserServers:
 
     def find(self, name: str, user_id: str) -> UserServer | None:
         """See :meth:`UserServers.find`."""
+        if not is_text(name):  # a model may ask for anything
+            return None
         with self._file.lend() as connection:
             row = connection.execute(
                 f"SELECT {_COLUMNS} FROM user_servers WHERE name = :name AND {_MINE}",  # noqa: S608

@@ -119,6 +119,7 @@ def test_an_mcp_json_is_loaded_as_it_is(desktop: dict[str, Any]) -> None:
         ({"url": URL, "timeout": -1}, "timeout", "too few"),
         ({"url": URL, "timeout": True}, "timeout", "no number of milliseconds"),
         ({"url": URL, "timeout": "60s"}, "timeout", "no number of milliseconds"),
+        ({"url": URL, "timeout": 10**400}, "timeout", "no number of milliseconds"),
         ({"url": URL, "initTimeout": 5}, "initTimeout", "too few"),
         ({"url": URL, "sseReadTimeout": 0}, "sseReadTimeout", "no positive number"),
         ({"url": URL, "serverUrl": URL}, "serverUrl", "'url' is said twice"),

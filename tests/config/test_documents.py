@@ -173,16 +173,40 @@ servers:
     assert loaded["a"].headers == loaded["c"].headers == {"X": "1"}
 
 
+def test_what_cannot_be_the_name_of_a_file_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be the name of a file"):
+        load_yaml("a\0b")
+
+
 def test_a_file_that_is_too_large_is_not_read(write: Write) -> None:
     with pytest.raises(ConfigurationError, match=f"is larger than {LARGEST} bytes"):
         load_yaml(write("#" * (LARGEST + 1)))
 
 
 @pytest.mark.parametrize(
-    "text", ["servers:\n\tcrm: {}\n", "servers: {crm: {updated_at: 2026-13-45}}", "servers: [", "}"]
+    "text",
+    [
+        "servers:\n\tcrm: {}\n",
+        "servers: {crm: {updated_at: 2026-13-45}}",
+        "servers: [",
+        "}",
+        "servers: {crm: {startup: !!bool maybe}}",
+        "servers: {crm: {timeout: !!int ''}}",
+        "servers: {crm: {timeout: !!float ''}}",
+        "servers: {crm: {updated_at: !!timestamp x}}",
+    ],
 )
 def test_what_is_no_yaml_is_one_sentence(write: Write, text: str) -> None:
     assert "is not YAML: " in mistake(write(text)).message
+
+
+@pytest.mark.parametrize("secret", ["*s3cret", "!s3cret", "!s3!cret", '!s3"cret'])
+def test_a_secret_that_is_taken_for_yaml_is_not_shown(write: Write, secret: str) -> None:
+    text = f"servers:\n  crm:\n    url: {URL}\n    api_key:\n      key: {secret}\n"
+    error = mistake(write(text))
+    assert "is not YAML: " in error.message
+    assert "line 5" in error.message
+    assert "s3" not in error.message
 
 
 @pytest.mark.parametrize(

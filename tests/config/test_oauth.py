@@ -188,6 +188,8 @@ def test_what_is_no_url_is_named_and_not_shown(name: str, url: str) -> None:
         ({"grant": "workload_identity"}, "'workload_identity' needs 'issuer' or 'token_url'"),
         ({"grant": "workload_identity", "issuer": LOGIN}, "needs 'assertion' or 'assertion_file'"),
         ({"assertion": "s3cret"}, "'assertion' is not for 'authorization_code'"),
+        ({"scope": "read {{USER_ID}}"}, "placeholders are not replaced in 'scope'"),
+        ({"scope": ["{{USER_ID}}"]}, "placeholders are not replaced in 'scope'"),
         (
             {**MACHINE, "private_key": KEY, "issuer": LOGIN, "assertion": "s3cret"},
             "'assertion' is not for 'client_credentials'",

@@ -103,6 +103,12 @@ def test_a_name_that_is_too_long_is_refused_and_not_shown_whole():
     assert len(str(caught.value)) < 200
 
 
+def test_the_field_is_known_whatever_the_server_is_called():
+    with pytest.raises(PlaceholderError, match=r"^crm\.eu\.headers\.X needs") as caught:
+        expand({"headers": {"X": "${NO_SUCH}"}}, {}, "crm.eu")
+    assert caught.value.field == "headers.X"
+
+
 def test_what_is_in_itself_is_refused():
     written = {"url": "x"}
     written["headers"] = written

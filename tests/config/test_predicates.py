@@ -205,6 +205,7 @@ def test_nothing_is_missing_from_the_body_where_nothing_is_needed(config):
         ({"A": " ", "B": "1"}, ["A"]),
         ({"A": None, "B": ""}, ["B", "A"]),
         ({"A": "1", "B": "2", "C": ""}, []),
+        ({"A": 1, "B": False}, []),  # as they are put in
     ],
 )
 def test_custom_variables_without_value_are_named_in_their_order(values, missing):

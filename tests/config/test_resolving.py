@@ -304,6 +304,20 @@ def test_a_name_with_a_line_break_is_refused_too():
         header("{{USER_NAME}}", User("1", name="Ada\r\nX-Admin: 1"))
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"url": URL, "headers": {"X": "{{USER_NAME}}"}},
+        {"url": URL + "/{{USER_NAME}}"},
+        {"url": "{{USER_NAME}}/mcp"},
+        {"command": "x", "args": ["{{USER_NAME}}"]},
+    ],
+)
+def test_half_of_a_character_is_no_value(written):
+    with pytest.raises(PlaceholderError, match=r"cannot hold the value of {{USER_NAME}}"):
+        resolved(written, User("1", name="https://h/\ud800"))
+
+
 def test_a_command_cannot_be_given_a_null():
     for written in ({"args": ["{{KEY}}"]}, {"env": {"A": "{{KEY}}"}}):
         with pytest.raises(PlaceholderError, match=r"cannot hold the value of {{KEY}}"):

@@ -15,6 +15,7 @@ from mcpsync.config import (
     HttpServerConfig,
     OboConfig,
     StdioServerConfig,
+    load_servers,
     parse_server,
 )
 from mcpsync.config.oauth import OAuthConfig
@@ -224,6 +225,7 @@ MISTAKES = [
     ({"url": URL, "obo": {}}, "obo.scopes", "Field required"),
     ({"url": URL, "obo": {"scopes": ""}}, "obo.scopes", "at least 1 character"),
     ({"url": URL, "obo": {"scopes": " "}}, "obo.scopes", "at least 1 character"),
+    ({"url": URL, "obo": {"scopes": "api://{{USER_ID}}"}}, "obo.scopes", "are not replaced here"),
     ({"url": URL, "obo": {"scopes": "a", "x": 1}}, "obo.x", "not permitted"),
     ({"command": "x", "obo": {"scopes": "a"}}, "obo", "to a server over HTTP only"),
     ({"url": URL, "timout": 5}, "timout", "nobody knows it; the nearest is 'timeout'"),
@@ -433,3 +435,29 @@ def test_people_are_shown_a_target_without_secrets(config, target, shown):
     for text in (repr(config), str(config), repr([config])):
         assert "s3cret" not in text
     assert repr(config).startswith(shown)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"url": "ftp://" + "a" * 100_000},
+        {"url": "https://x.example.com", "k" * 100_000: 1},
+        {"url": "https://x.example.com", "headers": {"k" * 100_000: "x"}},
+        {"url": "https://x.example.com", "headers": {"k" * 100_000: "${NO_SUCH_VARIABLE}"}},
+    ],
+    ids=["url", "field", "header", "header with a variable"],
+)
+def test_what_is_too_long_is_not_shown_whole(written):
+    with pytest.raises(ConfigurationError) as caught:
+        load_servers({"crm": written})
+    assert len(str(caught.value)) < 400
+    assert len(caught.value.field or "") < 300
+
+
+@pytest.mark.parametrize("url", [URL + "\r\nX-Evil: 1", "https://\tx.example.com", URL + "/\ud800"])
+@pytest.mark.parametrize("rest", ["", "{{KEY}}"])
+def test_a_url_has_no_line_break_and_no_half_of_a_character(url, rest):
+    with pytest.raises(ConfigurationError, match="at 'url': it is not a URL"):
+        parse_server("crm", {"url": url + rest})
+    with pytest.raises(ConfigurationError, match="at 'url': it is not a URL"):
+        parse_server("crm", {"url": "ws" + url[4:] + rest, "type": "websocket"})

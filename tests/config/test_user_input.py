@@ -133,3 +133,26 @@ def test_what_is_in_itself_is_refused() -> None:
     sent["headers"] = sent
     with pytest.raises(ConfigurationError, match="nested too deeply"):
         parse_user_server("mine", sent)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"headers": {"X": b"{{USER_EMAIL}}"}},
+        {"url": b"https://crm.example.com/${HOME}"},
+        {"oauth": OAuthConfig(redirect_uri=f"{LOGIN}/callback")},
+        {"oauth": {"scope": {"{{USER_ID}}"}}},
+    ],
+    ids=["bytes", "bytes of a URL", "a model", "a set"],
+)
+def test_what_json_does_not_have_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="which JSON does not have"):
+        parse_user_server("mine", {"url": URL, **said})
+
+
+def test_a_small_thing_that_comes_to_a_huge_one_is_refused_at_once() -> None:
+    laughs: list[Any] = []
+    for _ in range(28):
+        laughs = [laughs, laughs]
+    with pytest.raises(ConfigurationError, match="more than 10000 values"):
+        parse_user_server("mine", {"url": URL, "headers": {"X": laughs}})

@@ -179,6 +179,12 @@ SAID: dict[str, tuple[dict[str, Any], bool | None]] = {
     "startup is false": ({"startup": False}, False),
     "On-Behalf-Of": ({"obo": {"scopes": "s"}}, False),
     "it has credentials": ({"headers": {"Authorization": "Bearer t"}}, False),
+    "it has a key": ({"api_key": {"key": "k"}}, False),
+    "it has a key in a header of its own": (
+        {"api_key": {"key": "k", "authorization_type": "custom"}},
+        False,
+    ),
+    "a key, and users sign in": ({"api_key": {"key": "k"}, "oauth": {"client_id": "c"}}, True),
     "users sign in": ({"oauth": {"client_id": "c"}}, True),
     "the application signs in": (
         {

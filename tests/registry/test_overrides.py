@@ -14,6 +14,7 @@ from mcpsync.errors import (
     RefusedError,
     RequestCancelled,
     RequestTimeout,
+    ServerNotFound,
 )
 from mcpsync.registry import Inspection, ServersRegistry
 from mcpsync.registry.overrides import RETRY_AFTER
@@ -137,6 +138,50 @@ def test_an_override_that_is_wrong_is_not_used_and_said(
     registry = made(Said(crm=wrong), clock)
     assert registry.get_server_config("crm") is registry._servers["crm"]
     assert "the override is not used" in caplog.text
+
+
+CYCLE: dict[str, Any] = {}
+CYCLE["headers"] = CYCLE
+
+
+@pytest.mark.parametrize("wrong", [{1: "x", "title": "CRM"}, {b"title": "CRM"}, CYCLE])
+def test_an_override_that_is_no_json_is_not_used_and_hides_no_other_server(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, wrong: Any
+) -> None:
+    registry = made(Said(crm=wrong, wiki={"url": URL}), clock)
+    assert registry.get_server_config("crm") is registry._servers["crm"]
+    assert list(registry.get_all_server_configs()) == ["crm", "wiki"]
+    assert "the override is not used" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["", 5, "a\nb", "x" * 201])
+def test_an_override_of_what_cannot_be_a_name_is_not_used_and_said(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, name: Any
+) -> None:
+    said = Said()
+    said.servers[name] = {"url": URL}
+    registry = made(said, clock)
+    assert list(registry.get_all_server_configs()) == ["crm"]
+    (line,) = caplog.messages
+    assert "an override is not used: a server's name" in line
+    assert "\n" not in line
+
+
+def test_an_override_may_spell_fields_as_other_programs_do(clock: FakeClock) -> None:
+    servers = {"crm": {"url": URL, "icon_path": "/old.png", "apiKey": {"key": "old"}}}
+    said = Said(crm={"iconPath": "/new.png", "apiKey": {"key": "new"}})
+    found = made(said, clock, servers=servers).get_server_config("crm")
+    assert (found.icon_path, found.api_key.key) == ("/new.png", "new")
+
+
+def test_an_override_is_told_no_secret_of_the_application(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("JWT_SECRET", "s3cret")
+    registry = made(Said(crm={"headers": {"X-Key": "${JWT_SECRET}"}}), clock)
+    assert registry.get_server_config("crm") is registry._servers["crm"]
+    assert "JWT_SECRET" in caplog.text
+    assert "s3cret" not in caplog.text
 
 
 # -- looking at them -------------------------------------------------------------------------------
@@ -265,6 +310,15 @@ def test_who_asks_at_the_same_time_has_a_server_looked_at_once(clock: FakeClock)
     gate.set()
     assert {outcome(each).url for each in asking} == {ELSEWHERE}
     assert slow.looked_at == [ELSEWHERE]
+
+
+def test_no_server_is_looked_at_to_say_that_there_is_none_of_a_name(
+    clock: FakeClock, inspector: Inspector
+) -> None:
+    registry = made(Said(wiki={"url": ELSEWHERE}), clock, inspector)
+    with pytest.raises(ServerNotFound, match="Did you mean 'wiki'"):
+        registry.require("wikis", "ada", timeout=1)
+    assert inspector.looked_at == []
 
 
 def test_over_a_manager_a_call_goes_where_the_override_leads() -> None:

@@ -62,6 +62,12 @@ def test_a_permission_is_true_or_false_and_nothing_that_looks_like_it() -> None:
         Roles({"user": {CONFIGURE_OBO: "yes"}})  # type: ignore[dict-item]
 
 
+@pytest.mark.parametrize("wrong", [None, ["admin"], {"admin": None}, {"admin": True}, {1: {}}])
+def test_roles_that_are_no_mapping_of_permissions_are_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="role"):
+        Roles(wrong)
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from mcpsync.config import parse_server
 from mcpsync.errors import ConfigurationError, SecretRequired
+from mcpsync.registry import ServersRegistry, redact_server_secrets
 from mcpsync.registry.secrets import keep_secrets
+from mcpsync.testing import FakeClock
 
 OAUTH = {
     "client_id": "c",
@@ -81,3 +84,30 @@ def test_a_key_of_an_api_is_kept_for_the_same_place_only() -> None:
     with pytest.raises(SecretRequired) as caught:
         keep_secrets(before, {"url": "https://b.example.com", "api_key": {"source": "admin"}})
     assert caught.value.fields == ("api_key.key",)
+
+
+def test_what_a_form_was_shown_leads_where_it_led() -> None:
+    before = {**BEFORE, "oauth": {**OAUTH, "revocation_endpoint": "https://as.example.com/revoke"}}
+    before["api_key"] = {"key": "k"}
+    shown = redact_server_secrets(parse_server("crm", before), can_edit=True)
+    wanted = {name: shown[name] for name in ("url", "oauth", "api_key")}
+    kept = keep_secrets(before, wanted)
+    assert kept["oauth"]["client_secret"] == "s3cret"
+    assert kept["api_key"]["key"] == "k"
+    wanted["oauth"]["revocation_url"] = "https://attacker.example.com/revoke"
+    with pytest.raises(SecretRequired, match=r"oauth\.client_secret"):
+        keep_secrets(before, wanted)
+
+
+def test_the_operators_secrets_are_kept_however_his_update_is_spelt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CRM", "crm.example.com")
+    servers = {"crm": {"url": "https://${CRM}/mcp", "api_key": {"key": "k"}}}
+    registry = ServersRegistry(servers, FakeClock())
+    updated = registry.update_server("crm", {"url": "https://${CRM}/mcp", "apiKey": {}})
+    assert updated.api_key is not None  # type: ignore[union-attr]
+    assert updated.api_key.key == "k"  # type: ignore[union-attr]
+    monkeypatch.setenv("CRM", "elsewhere.example.com")
+    with pytest.raises(SecretRequired):
+        registry.update_server("crm", {"url": "https://${CRM}/mcp", "apiKey": {}})

@@ -338,6 +338,36 @@ def test_a_name_is_taken_for_everybody(registry: ServersRegistry) -> None:
         registry.add_server("notes", {"url": URL}, user="bob")
 
 
+def test_what_is_kept_and_wrong_is_updated_by_whoever_may_write_it_anew(
+    registry: ServersRegistry, database: SQLiteUserServers
+) -> None:
+    database.add("notes", "ada", {"url": URL, "forgotten": 1, **OBO})
+    assert registry.get_server_config("notes", "ada") is None
+    with pytest.raises(NotPermitted):
+        registry.update_server("notes", {"url": URL, **OBO}, user="ada")
+    registry.update_server("notes", {"url": URL}, user="ada")
+    assert url_of(registry, "notes", "ada") == URL
+
+
+def test_a_name_that_is_too_long_is_nobodys_and_is_neither_kept_nor_shown_whole(
+    registry: ServersRegistry,
+) -> None:
+    with pytest.raises(ServerNotFound) as caught:
+        registry.require("x" * 100_000, "ada")
+    assert len(str(caught.value)) < 600
+    assert registry._one._kept == {}
+
+
+def test_nobody_has_a_server_whose_name_is_no_text(registry: ServersRegistry) -> None:
+    assert registry.get_server_config("\ud800", "ada") is None
+    with pytest.raises(ServerNotFound):
+        registry.require("\ud800", "ada")
+    with pytest.raises(ServerNotFound):
+        registry.update_server("\ud800", {"url": URL}, user="ada")
+    with pytest.raises(StoreError, match="halves of characters"):
+        registry.add_server("notes", {"url": URL}, user="\ud800")
+
+
 def test_without_a_database_users_have_no_servers(clock: FakeClock) -> None:
     registry = ServersRegistry({"crm": {"url": URL}}, clock)
     for change in (registry.add_server, registry.update_server):
@@ -510,6 +540,19 @@ def test_a_user_calls_his_own_server_and_nobody_else_does(
         assert manager.discover_server_tools("notes", user="bob").tools is None
         assert server.executions == {"add": 1}
         assert manager.get_connection_stats()["app_connection_count"] == 0
+
+
+@pytest.mark.parametrize(("own", "later"), [("my_mcp_crm", "crm"), ("Gr__e", "Größe")])
+def test_a_users_tools_have_no_keys_that_are_those_of_an_operators_later_server(
+    manager_with: Callable[..., MCPManager], own: str, later: str
+) -> None:
+    with LocalServer() as server:
+        manager = manager_with()
+        manager.registry.add_server(own, {"url": server.url}, user="ada")
+        with manager.connection(own, user="ada"):
+            assert manager.get_server_tool_functions("ada", own)
+            manager.registry.add_server(later, {"url": server.url})
+            assert manager.get_server_tool_functions("ada", own) == {}
 
 
 def test_who_removes_a_server_calls_it_no_more(manager_with: Callable[..., MCPManager]) -> None:
