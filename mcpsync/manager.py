@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 from ._runtime.breaker import BreakerPolicy, CircuitBreaker
 from ._runtime.clock import Clock, SystemClock
@@ -22,9 +22,7 @@ from .client.making import ClientOptions
 from .client.options import (
     CLOSE_TIMEOUT,
     DEFAULT_TIMEOUT,
-    CallOptions,
     checked_timeout,
-    scope_of,
 )
 from .config import ServerConfig, as_user
 from .config.loading import load_yaml
@@ -33,27 +31,25 @@ from .connections import (
     Connection,
     ConnectionFactory,
     ConnectionsRepository,
-    Key,
     RequestScope,
     UserConnectionManager,
 )
 from .connections.authorizing import Authorizing
 from .connections.calling import Calling
 from .connections.catalogue import ToolCatalogues, weakly
-from .connections.discovery import Discovery, Holder, ToolDiscovery
+from .connections.discovery import Discovery
 from .connections.disposal import Lease
 from .connections.factory import checked_attempts
+from .connections.offering import Offering
 from .connections.on_behalf import AccessTokenOf, OnBehalf
 from .connections.options import ManagerOptions
 from .connections.reconnecting import ReconnectionTracker
 from .connections.request_scope import table_of_a_request
 from .connections.routing import Router, borrowed_once
 from .connections.signing_in import SignIns
-from .errors import MCPSyncError
 from .events import Event, EventSink, SweepFinished
 from .http import Limits
 from .http.settings import Session
-from .parsers import format_instructions
 from .registry import ServerInspector, ServersRegistry
 from .registry.inspecting import Inspecting
 from .registry.overrides import ReadOverrides
@@ -61,15 +57,12 @@ from .registry.permissions import MayConfigureObo
 from .security.guard import Guard, GuardMode
 from .stores import MemoryStore, Store, UserServers
 
-if TYPE_CHECKING:
-    from mcp_types import Tool
-
 logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 900.0
 
 
-class MCPManager(Calling, Authorizing, Inspecting):
+class MCPManager(Calling, Offering, Authorizing, Inspecting):
     """Calls tools of configured servers for users, over connections it keeps. Thread-safe.
 
     Each user has connections of his own; a call without a user goes over one that belongs to the
@@ -155,7 +148,7 @@ class MCPManager(Calling, Authorizing, Inspecting):
         self._configs = self._registry = ServersRegistry(
             servers, clock, user_servers, overrides, may_configure_obo
         )
-        find, names = self._registry.get_server_config, self._registry.get_all_server_configs
+        find, names = self._registry.get_server_config, self._registry.names_for
         self._catalogues = ToolCatalogues(
             self._emit, find=find, names=names, holds=self._holds, loaded=self._loaded
         )
@@ -298,87 +291,6 @@ class MCPManager(Calling, Authorizing, Inspecting):
             ConfigurationError: *body* is not a mapping.
         """
         return self._router.request_scope(body)
-
-    # -- what the servers offer -------------------------------------------------------------------
-
-    def discover_server_tools(
-        self, server: str, *, user: Any = None, **options: Unpack[ManagerOptions]
-    ) -> ToolDiscovery:
-        """Find out which tools a server has, over a connection that is there or one for now.
-
-        A failure is not an exception: see :class:`ToolDiscovery`. [seed 2.3]
-        """
-        config = None
-        try:
-            owner = None if user is None else as_user(user)
-            config = self._registry.get_server_config(
-                server, owner, options.get("timeout"), options.get("cancel")
-            )
-            lease = None if config is None else self._router.lease(server, owner, options)
-        except MCPSyncError as error:
-            return self._discovery.refused(server, config, error)
-        if lease is None:
-            return self._discovery.unknown(server)
-        shared = self._app.borrow_existing(Key(None, server))
-        if shared is not None:
-            try:
-                return self._discovery.over(shared.connection, lease.scope)
-            finally:
-                self._app.give_back(Key(None, server), shared)
-        return self._discovery.anew(lease.key, lease.options, lease.scope)
-
-    def get_app_tool_functions(self, **options: Unpack[CallOptions]) -> dict[str, dict[str, Any]]:
-        """Return the tools of all the application's servers, as functions for a model, by key.
-
-        A server that fails is left out, and logged; what it offered last is not forgotten.
-        """
-        scope = scope_of(options, self._timeout)
-        configs = self._registry.get_all_server_configs()
-        return self._discovery.app_functions(configs, self._app, scope)
-
-    def get_server_tool_functions(
-        self, user: Any, server: str, **options: Unpack[CallOptions]
-    ) -> dict[str, dict[str, Any]] | None:
-        """Return the tools of a server as functions for a model, by key; None if not known.
-
-        Asks over the application's connection, or else the user's; never makes one. [seed 2.3]
-        """
-        scope = scope_of(options, self._timeout)
-        holders: list[tuple[Holder, Key]] = [(self._app, Key(None, server))]
-        if user is not None:
-            holders.append((self._users, Key(as_user(user).id, server)))
-        return self._discovery.functions(holders, scope)
-
-    def get_instructions(
-        self, servers: Iterable[str] | None = None, **options: Unpack[CallOptions]
-    ) -> dict[str, str]:
-        """Return how the servers want to be used, by name. [seed 2.3]
-
-        Only of servers whose configuration has ``server_instructions``: its text, or with
-        ``true`` the server's own words, asked of the application's servers only. A server that
-        fails is left out.
-        """
-        scope = scope_of(options, self._timeout)
-        configs = self._registry.get_all_server_configs()
-        chosen = list(configs) if servers is None else [n for n in servers if n in configs]
-        return self._discovery.instructions({n: configs[n] for n in chosen}, self._app, scope)
-
-    def format_instructions_for_context(
-        self, servers: Iterable[str] | None = None, **options: Unpack[CallOptions]
-    ) -> str:
-        """Return :meth:`get_instructions` as one text for a model; empty if there are none."""
-        return format_instructions(self.get_instructions(servers, **options))
-
-    def on_tools_changed(
-        self, callback: Callable[[str, str | None, list[Tool]], None]
-    ) -> Callable[[], None]:
-        """Have *callback* called with server, user id and tools when a server changes its tools.
-
-        That is when it says so, or has begun a new session with others. What a user's next
-        connection finds is no change. Returns what undoes it. Called on a thread of the
-        library's, once for a burst of notifications, and never with a list that is not whole.
-        """
-        return self._catalogues.subscribe(callback)
 
     # -- looking after ----------------------------------------------------------------------------
 

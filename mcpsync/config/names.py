@@ -78,6 +78,12 @@ def shadowed_names(names: Iterable[str]) -> dict[str, str]:
     return shadowed
 
 
+def takes_keys(name: str, names: Iterable[str]) -> bool:
+    """Whether a server called *name* would have keys that belong to one of *names*."""
+    others = [each for each in names if each != name]
+    return bool(set(shadowed_names([*others, name])) - set(shadowed_names(others)) - {name})
+
+
 def oauth_tool_name(server: str) -> str:
     """Return the name of the pseudo tool that asks a user to sign in to *server*. [seed: 1.1]"""
     normal = normalize_server_name(server)

@@ -18,7 +18,7 @@ from .._runtime.fork import after_fork_in_child
 from .._runtime.locks import new_lock
 from ..config import ServerConfig
 from ..config.fingerprint import fingerprint
-from ..config.names import server_of_key, shadowed_names, tool_key
+from ..config.names import server_of_key, tool_key
 from ..config.predicates import is_allowed_at_app_level
 from ..errors import MCPSyncError
 from ..events import ConnectionCreated, Emit, Event, SweepFinished, ToolsChanged
@@ -57,7 +57,8 @@ class ToolCatalogues:
         emit: Where events go. If it is a method, its object is held weakly.
         find: Returns the configuration of a server as it is now, by its name and, where it is a
             user's connection, his id; or None.
-        names: Returns the names of all servers; the tools of one that is shadowed have no keys.
+        names: Returns the names of all servers that there are for a user, or None; the tools of
+            one that is shadowed have no keys.
         holds: Says whether a connection is the one its owner has now. As *emit*.
         loaded: Returns the application's connections, by server. As *emit*.
         random: Returns a number from 0 to 1, for the jitter.
@@ -71,7 +72,7 @@ class ToolCatalogues:
         emit: Emit,
         *,
         find: Callable[..., ServerConfig | None] | None = None,
-        names: Callable[[], Iterable[str]] = tuple,
+        names: Callable[[str | None], Iterable[str]] = lambda _: (),
         holds: Callable[[Connection], bool] = lambda _: True,
         loaded: Callable[[], Mapping[str, Connection] | None] = dict,
         random: Callable[[], float] = _random.random,
@@ -115,7 +116,7 @@ class ToolCatalogues:
 
     def functions(self, connection: Connection, scope: CallScope) -> dict[str, Any] | None:
         """Return the tools as functions by key; what was good last if they cannot be listed."""
-        if self.is_shadowed(connection.server_name):
+        if self.is_shadowed(connection.server_name, connection.user_id):
             return {}
         try:
             tools = self.tools(connection, scope)
@@ -147,15 +148,21 @@ class ToolCatalogues:
         if last is None:
             return None
         return (
-            {} if self.is_shadowed(key.server_name) else _functions_of(last.tools, key.server_name)
+            {}
+            if self.is_shadowed(key.server_name, key.user_id)
+            else _functions_of(last.tools, key.server_name)
         )
 
-    def is_shadowed(self, server_name: str) -> bool:
-        """Whether the tools of a server have no keys, since those would be another's. [seed 1.1]"""
-        names = list(self._names())
-        taker = shadowed_names(names).get(server_name)
-        if server_name not in names:  # a user's, which may have been there before one of these
-            taker = server_of_key(tool_key("tool", server_name), names)
+    def is_shadowed(self, server_name: str, user_id: str | None) -> bool:
+        """Whether the tools of a server have no keys, since those would be another's. [seed 1.1]
+
+        Args:
+            server_name: The server.
+            user_id: To whom the keys would be shown; None for the application.
+        """
+        taker = server_of_key(tool_key("tool", server_name), self._names(user_id))
+        if taker == server_name:
+            taker = None
         if taker is None:
             return False
         pair = server_name, taker

@@ -135,7 +135,7 @@ class Discovery:
         names = [
             name
             for name, config in configs.items()
-            if is_allowed_at_app_level(config) and not self._catalogues.is_shadowed(name)
+            if is_allowed_at_app_level(config) and not self._catalogues.is_shadowed(name, None)
         ]
         functions: Functions = {}
         for found in fan_out("lister", ask, names, limit=AT_ONCE):

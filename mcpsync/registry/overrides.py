@@ -5,23 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from .._runtime.clock import Clock
 from .._runtime.fanout import fan_out
 from ..config import ServerConfig, parse_server
-from ..config.loading import check_name
+from ..config.loading import check_name, expanded
 from ..config.parsing import as_we_spell
-from ..config.placeholders import NEVER, expand
 from ..config.predicates import is_user_sourced
 from ..errors import ConfigurationError, MCPSyncError, RequestCancelled
+from .findings import RETRY_AFTER
 from .reading import Limit, ReadThrough
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER: Final = 300.0  # seconds until what failed is looked at again [seed]
 AT_ONCE: Final = 8
 
 Written = Mapping[str, Any]
@@ -184,7 +182,7 @@ def _laid_over(name: str, base: ServerConfig | None, said: Written) -> ServerCon
         "inspection_failed": False,
     }
     # Not what was expanded already; and each field is one field, however it is spelt.
-    said = as_we_spell(name, expand(said, os.environ, name, NEVER))
+    said = as_we_spell(name, expanded(name, said))
     return parse_server(name, {**under, **said, **of_us})
 
 

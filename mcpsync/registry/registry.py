@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from .._runtime.cancel import Cancellation
 from .._runtime.clock import Clock
@@ -15,15 +15,13 @@ from ..config import ServerConfig, as_user, load_servers
 from ..config.fields import LONGEST_NAME
 from ..errors import (
     ConfigurationError,
-    InspectionFailed,
     MCPSyncError,
-    RefusedError,
-    RequestCancelled,
     ServerNotFound,
 )
 from ..stores.user_servers import UserServers
+from .findings import Findings, as_failure, as_found
 from .inspector import Inspection, ServerInspector
-from .overrides import RETRY_AFTER, Overrides, ReadOverrides
+from .overrides import Overrides, ReadOverrides
 from .permissions import MayConfigureObo, OboGate
 from .reading import Limit, ReadThrough
 from .secrets import parse_update
@@ -33,15 +31,6 @@ T = TypeVar("T")
 
 Written = ServerConfig | Mapping[str, Any]
 INSPECTIONS_TIMEOUT = 60.0
-
-
-class _Looked(NamedTuple):
-    """What came of looking at a server as it was configured then."""
-
-    config: ServerConfig
-    found: ServerConfig
-    inspection: Inspection
-    at: float
 
 
 class ServersRegistry:
@@ -69,7 +58,7 @@ class ServersRegistry:
     Attributes:
         obo_gate: Who may write ``obo``, and which servers may be sent tokens.
 
-    Lock: _lock guards _servers and _looked against two writers.
+    Lock: _lock guards _servers against two writers.
 
     Raises:
         ConfigurationError: A configuration is wrong; the server is named.
@@ -86,7 +75,7 @@ class ServersRegistry:
     ) -> None:
         self._clock = clock
         self._servers = load_servers(servers)
-        self._looked: dict[str, _Looked] = {}
+        self._findings = Findings(clock)
         self._lock = new_lock("servers registry")
         self._inspector: ServerInspector | None = None
         self.obo_gate = OboGate(
@@ -100,6 +89,7 @@ class ServersRegistry:
             self._users = UsersOwn(
                 user_servers, self.obo_gate, self._inspected, self._of_operator, clock
             )
+        self._names: ReadThrough[str | None, list[str]] = ReadThrough(clock)
         self._one: ReadThrough[tuple[str, str | None], ServerConfig | None] = ReadThrough(clock)
         self._all: ReadThrough[str | None, dict[str, ServerConfig]] = ReadThrough(clock)
         after_fork_in_child(self._forget)
@@ -114,6 +104,19 @@ class ServersRegistry:
     def server_names(self) -> list[str]:
         """The names of the operator's servers."""
         return list(self._servers)
+
+    def names_for(self, user: Any = None, limit: Limit | None = None) -> list[str]:
+        """Return the names of all servers that there are for a user; none is looked at for it.
+
+        If users' servers or overrides cannot be read, those of YAML and code.
+        """
+        user_id = _id_of(user)
+        if self._overrides is None and (self._users is None or user_id is None):
+            return self.server_names
+        try:
+            return self._names.get(user_id, lambda: self._find_names(user_id, limit), limit)
+        except MCPSyncError:
+            return self.server_names
 
     def get_server_config(
         self,
@@ -189,9 +192,7 @@ class ServersRegistry:
 
     def inspection(self, server_name: str) -> Inspection | None:
         """Return what was found when an operator's server was looked at last, as configured now."""
-        looked = self._looked.get(server_name)
-        current = looked is not None and looked.config is self._servers.get(server_name)
-        return looked.inspection if looked is not None and current else None
+        return self._findings.of(server_name, self._servers.get(server_name))
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -268,7 +269,7 @@ class ServersRegistry:
             return self._written(lambda: remove(server_name, as_user(user).id))
         with self._lock:
             self._servers = {k: v for k, v in self._servers.items() if k != server_name}
-            self._looked = {k: v for k, v in self._looked.items() if k != server_name}
+        self._findings.drop(server_name)
         return self._clear()
 
     def invalidate_overrides(self) -> list[str]:
@@ -308,7 +309,7 @@ class ServersRegistry:
         )
         for name, inspection in found.items():
             if not inspection.skipped:
-                self._note(name, configs[name], inspection)
+                self._findings.note(name, configs[name], inspection)
         self._clear()
         return found
 
@@ -337,23 +338,16 @@ class ServersRegistry:
             server_name, config, deadline=deadline, cancel=cancel
         )
         if found.error is not None:
-            self._note(server_name, before, found)
+            self._findings.note(server_name, before, found)
             self._clear()
-            raise _as_failure(server_name, found.error)
+            raise as_failure(server_name, found.error)
         newer = config.model_copy(update={"updated_at": self._clock.time()})
         with self._lock:
             if self._servers.get(server_name) is before:  # else it is another server's by now
                 self._servers = {**self._servers, server_name: newer}
-        self._note(server_name, newer, found)
+        self._findings.note(server_name, newer, found)
         self._clear()
         return self.require(server_name)
-
-    def _note(self, name: str, config: ServerConfig, inspection: Inspection) -> None:
-        """Keep what was found, if the server is still configured as it was."""
-        looked = _Looked(config, _as_found(config, inspection), inspection, self._clock.monotonic())
-        with self._lock:
-            if self._servers.get(name) is config:
-                self._looked = {**self._looked, name: looked}
 
     def _inspected(
         self, name: str, config: ServerConfig, limit: Limit | None = None
@@ -364,8 +358,8 @@ class ServersRegistry:
         deadline, cancel = limit or (None, None)
         found = self._inspector.inspect(name, config, deadline=deadline, cancel=cancel)
         if found.error is not None:
-            raise _as_failure(name, found.error)
-        return _as_found(config, found)
+            raise as_failure(name, found.error)
+        return as_found(config, found)
 
     def _require_inspector(self) -> ServerInspector:
         if self._inspector is None:
@@ -377,12 +371,7 @@ class ServersRegistry:
     def _base(self, name: str) -> ServerConfig | None:
         """Return an operator's configuration, as it was found to be."""
         config = self._servers.get(name)
-        looked = self._looked.get(name) if config is not None else None
-        if looked is None or looked.config is not config:
-            return config
-        failed = looked.inspection.error is not None
-        over = failed and self._clock.monotonic() - looked.at >= RETRY_AFTER
-        return config if over else looked.found
+        return None if config is None else self._findings.applied(name, config)
 
     def _bases(self) -> dict[str, ServerConfig]:
         found = {name: self._base(name) for name in self._servers}
@@ -391,6 +380,10 @@ class ServersRegistry:
     def _of_operator(self, user_id: str | None, limit: Limit | None = None) -> list[str]:
         said = self._overrides.names(user_id, limit or Limit.of()) if self._overrides else []
         return [*self._servers, *said]
+
+    def _find_names(self, user_id: str | None, limit: Limit | None) -> list[str]:
+        own = [] if self._users is None or user_id is None else self._users.names(user_id)
+        return list(dict.fromkeys([*self._of_operator(user_id, limit), *own]))
 
     def _find(self, name: str, user_id: str | None, limit: Limit) -> ServerConfig | None:
         base = self._base(name)
@@ -446,17 +439,12 @@ class ServersRegistry:
     def _clear(self) -> None:
         if self._overrides is not None:
             self._overrides.read_anew()
+        self._names.clear()
         self._one.clear()
         self._all.clear()
 
     def _not_found(self, name: str, user: Any = None, limit: Limit | None = None) -> ServerNotFound:
-        try:  # nothing is looked at for a hint
-            user_id = _id_of(user)
-            names = self._of_operator(user_id, limit)
-            if self._users is not None and user_id is not None:
-                names += self._users.names(user_id)
-        except MCPSyncError:
-            names = self.server_names
+        names = self.names_for(user, limit)
         name = str(name)[:LONGEST_NAME]
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -465,24 +453,6 @@ class ServersRegistry:
 
     def _forget(self) -> None:
         self._lock = new_lock("servers registry")
-
-
-def _as_found(config: ServerConfig, found: Inspection) -> ServerConfig:
-    """Return a configuration with what was found out about its server."""
-    if found.error is not None:
-        return config.model_copy(update={"inspection_failed": True})
-    if found.requires_oauth and config.requires_oauth is None and config.scope != "app":
-        return config.model_copy(update={"requires_oauth": True})
-    return config
-
-
-def _as_failure(name: str, error: MCPSyncError) -> MCPSyncError:
-    """Return what is raised for a server that failed: a refusal of ours as it is. [seed]"""
-    if isinstance(error, RefusedError | RequestCancelled | ConfigurationError):
-        return error
-    failure = InspectionFailed(f'Failed to connect to MCP server "{name}".', server_name=name)
-    failure.__cause__ = error
-    return failure
 
 
 def _id_of(user: Any) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from .._runtime.clock import Clock
 from ..config import ServerConfig, fingerprint, parse_server
-from ..config.names import normalize_server_name, shadowed_names
+from ..config.names import normalize_server_name, shadowed_names, takes_keys
 from ..config.parsing import as_we_spell
 from ..config.user_input import parse_user_server
 from ..errors import (
@@ -60,17 +60,37 @@ class UsersOwn:
 
     def names(self, user_id: str) -> list[str]:
         """Return the names of all servers that a user may use."""
-        return [entry.name for entry in self._database.find_all(user_id)]
+        return [entry.name for entry in self._usable(self._database.find_all(user_id), user_id)]
 
     def find(self, name: str, user_id: str) -> ServerConfig | None:
         """Return the configuration of a server that a user may use."""
         entry = self._database.find(name, user_id)
-        return None if entry is None else self._config_of(entry)
+        found = [] if entry is None else self._usable([entry], user_id)
+        return self._config_of(found[0]) if found else None
 
     def find_all(self, user_id: str) -> dict[str, ServerConfig]:
         """Return the configurations of all servers that a user may use; what is broken is not."""
-        found = {entry.name: self._config_of(entry) for entry in self._database.find_all(user_id)}
+        entries = self._usable(self._database.find_all(user_id), user_id)
+        found = {entry.name: self._config_of(entry) for entry in entries}
         return {name: config for name, config in found.items() if config is not None}
+
+    def _usable(self, entries: list[UserServer], user_id: str) -> list[UserServer]:
+        """Leave out what takes the keys of an operator's server, which came later.
+
+        What is meant for the operator's would be sent to the user's.
+        """
+        taken = list(self._taken(user_id)) if entries else []
+        usable = []
+        for entry in entries:
+            if takes_keys(entry.name, taken):
+                logger.warning(
+                    "[MCP][%s] is left out: the tools of a server of the operator's would be "
+                    "taken for its own",
+                    entry.name,
+                )
+            else:
+                usable.append(entry)
+        return usable
 
     def add(self, name: str, written: object, user_id: str) -> ServerConfig:
         """Add a server, once it was looked at.

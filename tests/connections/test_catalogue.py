@@ -1120,7 +1120,7 @@ def test_what_was_offered_last_holds_for_the_same_configuration(
 def test_the_tools_of_a_shadowed_server_have_no_keys(
     make: Callable[..., ToolCatalogues], caplog: pytest.LogCaptureFixture
 ) -> None:
-    catalogues = make(names=lambda: ["my crm", "my_crm"])
+    catalogues = make(names=lambda _: ["my crm", "my_crm"])
     identity, shadowed = Talker(None, "my_crm"), Talker(None, "my crm")
     assert set(catalogues.functions(identity, soon()) or {}) == {
         "add_mcp_my_crm",

@@ -17,7 +17,7 @@ from mcpsync.errors import (
     ServerNotFound,
 )
 from mcpsync.registry import Inspection, ServersRegistry
-from mcpsync.registry.overrides import RETRY_AFTER
+from mcpsync.registry.findings import RETRY_AFTER
 from mcpsync.stores import SQLiteUserServers
 from mcpsync.testing import FakeClock, Fault, LocalServer
 from support.threads import outcome, start

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mcpsync import MCPManager
-from mcpsync.config import is_user_sourced
+from mcpsync.config import is_user_sourced, server_of_key
 from mcpsync.errors import (
     ConfigurationError,
     InspectionFailed,
@@ -552,7 +552,70 @@ def test_a_users_tools_have_no_keys_that_are_those_of_an_operators_later_server(
         with manager.connection(own, user="ada"):
             assert manager.get_server_tool_functions("ada", own)
             manager.registry.add_server(later, {"url": server.url})
-            assert manager.get_server_tool_functions("ada", own) == {}
+            assert not manager.get_server_tool_functions("ada", own)
+
+
+@pytest.mark.parametrize(("own", "later"), [("b", "a_mcp_b"), ("b", "b")])
+def test_a_users_server_that_is_in_the_way_of_an_operators_later_one_is_left_out(
+    manager_with: Callable[..., MCPManager],
+    database: SQLiteUserServers,
+    own: str,
+    later: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else what is meant for the operator's would be sent to the user's."""
+    with LocalServer() as theirs, LocalServer() as ours:
+        manager = manager_with()
+        registry = manager.registry
+        registry.add_server(own, {"url": theirs.url}, user="ada")
+        entry = database.find(own, "ada")
+        assert entry is not None
+        database.share(entry)
+        registry.add_server(later, {"url": ours.url, "scope": "app"})
+        with manager.connection(later):
+            keys = manager.get_server_tool_functions("bob", later)
+        assert keys
+        configs = registry.get_all_server_configs("bob")
+        assert {server_of_key(key, configs) for key in keys} == {later}
+        assert url_of(registry, later, "bob") == ours.url
+        assert own == later or registry.get_server_config(own, "bob") is None
+        assert "is left out" in caplog.text or own == later
+        registry.remove_server(own, user="ada")  # whose it is may still remove it
+        assert database.find(own, "ada") is None
+
+
+def test_of_two_users_servers_that_meet_the_keys_of_one_lead_to_it_and_the_other_has_none(
+    manager_with: Callable[..., MCPManager], database: SQLiteUserServers
+) -> None:
+    with LocalServer() as server:
+        manager = manager_with()
+        for name, author in (("b", "ada"), ("a_mcp_b", "eve")):
+            manager.registry.add_server(name, {"url": server.url}, user=author)
+            entry = database.find(name, author)
+            assert entry is not None
+            database.share(entry, "bob")
+        with manager.connection("b", user="bob"), manager.connection("a_mcp_b", user="bob"):
+            keys = manager.get_server_tool_functions("bob", "b")
+            assert keys
+            assert manager.get_server_tool_functions("bob", "a_mcp_b") == {}
+        with manager.connection("a_mcp_b", user="eve"):
+            assert manager.get_server_tool_functions("eve", "a_mcp_b")
+
+
+def test_the_names_of_servers_are_had_without_looking_at_any(
+    registry: ServersRegistry, database: SQLiteUserServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.add_server("notes", {"url": URL}, user="ada")
+    assert registry.names_for() == registry.names_for("bob") == ["crm"]
+    assert registry.names_for("ada") == ["crm", "notes"]
+    registry.remove_server("notes", user="ada")
+    assert registry.names_for("ada") == ["crm"]
+
+    def fail(*args: Any) -> Any:
+        raise StoreError("away.")
+
+    monkeypatch.setattr(database, "find_all", fail)
+    assert registry.names_for("eve") == ["crm"]
 
 
 def test_who_removes_a_server_calls_it_no_more(manager_with: Callable[..., MCPManager]) -> None:

@@ -25,7 +25,7 @@ from mcpsync.registry import (
     redact_all_server_secrets,
     redact_server_secrets,
 )
-from mcpsync.registry.overrides import RETRY_AFTER
+from mcpsync.registry.findings import RETRY_AFTER
 from mcpsync.registry.permissions import OboGate
 from mcpsync.stores import SQLiteUserServers
 from mcpsync.testing import FakeClock, Fault, LocalServer
