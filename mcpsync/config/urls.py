@@ -22,9 +22,11 @@ def check_url(url: str, shown: str | None = None, schemes: tuple[str, str] = HTT
     _check_characters(url)
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises if it is not a number
+        port = parts.port  # raises if it is not a number
     except ValueError:
         raise ValueError("it is not a URL") from None  # whatever it is, it may hold a secret
+    if port == 0:  # which would be taken for the usual one
+        raise ValueError("it is not a URL: there is no port 0")
     if parts.scheme not in schemes or not parts.hostname:
         article = "an" if schemes is HTTP_SCHEMES else "a"
         wanted = " or ".join(f"{scheme}://" for scheme in schemes)

@@ -461,3 +461,9 @@ def test_a_url_has_no_line_break_and_no_half_of_a_character(url, rest):
         parse_server("crm", {"url": url + rest})
     with pytest.raises(ConfigurationError, match="at 'url': it is not a URL"):
         parse_server("crm", {"url": "ws" + url[4:] + rest, "type": "websocket"})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:0/mcp", "https://x.example:00/mcp"])
+def test_there_is_no_port_0(url):
+    with pytest.raises(ConfigurationError, match="no port 0"):
+        parse_server("crm", {"url": url})
