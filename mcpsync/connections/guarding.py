@@ -24,7 +24,7 @@ def fetcher_for(
 
     Args:
         guard: Says where they may be.
-        config: The server.
+        config: The server; its proxy is theirs, too.
         url: Where it is, its placeholders filled in.
         session: Where proxies and TLS settings come from.
         headers: Sent with every request.
@@ -44,4 +44,5 @@ def fetcher_for(
         headers=headers,
         trusted=trusted,
         is_operators=is_operators,
+        proxy=config.proxy,
     )

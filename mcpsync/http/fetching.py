@@ -73,6 +73,7 @@ class Fetcher:
             one of them may be at any address.
         is_operators: Whether it is the operator's server that names those who are asked. If not,
             they are shown no certificate of the session.
+        proxy: What all requests go through, whatever session and environment say.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class Fetcher:
         headers: Mapping[str, str] | None = None,
         trusted: Collection[str] = (),
         is_operators: bool = True,
+        proxy: str | None = None,
     ) -> None:
         self._session = session
+        self._proxy = proxy
         self._policy = policy
         self._is_operators = is_operators
         self._headers = dict(headers or {})
@@ -158,7 +161,7 @@ class Fetcher:
                 self._policy,
                 scheme=urlsplit(url).scheme,
                 proxied=not self._policy.proxied_names
-                and HttpSettings.resolve(url, session=self._session).key.proxy is not None,
+                and self._resolved(url).key.proxy is not None,
             )
 
     def _is_good(self, url: str) -> bool:
@@ -199,8 +202,13 @@ class Fetcher:
         ) as response:
             return Fetched(url, response.status, response.headers, response.read())
 
+    def _resolved(self, url: str) -> HttpSettings:
+        return HttpSettings.resolve(
+            url, session=self._session, proxy=self._proxy, is_operators=self._is_operators
+        )
+
     def _settings(self, url: str) -> HttpSettings:
-        found = HttpSettings.resolve(url, session=self._session, is_operators=self._is_operators)
+        found = self._resolved(url)
         # A proxy is the operator's, often at a private address, and it resolves the names.
         is_ours = found.key.proxy is not None or self._is_trusted(url)
         key = found.key._replace(policy=ANYWHERE if is_ours else self._policy)

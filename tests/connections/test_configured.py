@@ -3,11 +3,14 @@
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from mcpsync import MCPManager, PlaceholderError, User
 from mcpsync.testing import LocalServer
+from support.authority import Authority
+from support.people import manager_for, sign_in
 from transports.proxy import Proxy
 
 TOKEN = "Bearer {{OPENID_ACCESS_TOKEN}}"
@@ -116,3 +119,16 @@ def test_a_servers_own_proxy_is_used_whatever_the_environment_says(
         call(manager)
         assert len(proxy.requests) >= 1
         assert all(request.target == server.url for request in proxy.requests)
+
+
+def test_signing_in_and_looking_at_a_server_go_through_it_too() -> None:
+    with Proxy() as proxy, Authority() as authority:
+        with manager_for(authority, {"proxy": proxy.address}) as manager:
+            sign_in(manager, authority)
+            call(manager, user="ada")
+        with MCPManager({"crm": {"url": authority.url, "proxy": proxy.address}}) as manager:
+            assert manager.inspect_servers()["crm"].requires_oauth
+        asked = [urlsplit(request.target) for request in proxy.requests]
+        assert {each.path for each in asked} >= {"/mcp", "/register", "/token"}
+        to_server = [each for each in asked if each.netloc == urlsplit(authority.url).netloc]
+        assert authority.mcp.connections_opened == len(to_server)  # and by no other way
