@@ -110,10 +110,10 @@ class ServersRegistry:
 
         If users' servers or overrides cannot be read, those of YAML and code.
         """
-        user_id = _id_of(user)
-        if self._overrides is None and (self._users is None or user_id is None):
+        if self._overrides is None and (self._users is None or user is None):
             return self.server_names
         try:
+            user_id = _id_of(user)
             return self._names.get(user_id, lambda: self._find_names(user_id, limit), limit)
         except MCPSyncError:
             return self.server_names
