@@ -54,6 +54,7 @@ class UsersOwn:
         self._gate = gate
         self._inspect = inspect
         self._taken = taken
+        self._told: set[str] = set()  # which are left out; it is only added to
         self._parsed: ReadThrough[tuple[str, float, bool], ServerConfig | None] = ReadThrough(
             clock, float("inf")
         )
@@ -82,14 +83,15 @@ class UsersOwn:
         taken = list(self._taken(user_id)) if entries else []
         usable = []
         for entry in entries:
-            if takes_keys(entry.name, taken):
+            if not takes_keys(entry.name, taken):
+                usable.append(entry)
+            elif entry.name not in self._told:
+                self._told.add(entry.name)
                 logger.warning(
                     "[MCP][%s] is left out: the tools of a server of the operator's would be "
                     "taken for its own",
                     entry.name,
                 )
-            else:
-                usable.append(entry)
         return usable
 
     def add(self, name: str, written: object, user_id: str) -> ServerConfig:
