@@ -21,7 +21,7 @@ import wire
 from bare import BareServer
 from calls import VARIANTS, Size
 from report import Report
-from reuse import Arms, medians_of
+from reuse import Arms, medians_of, record_added
 from running import environment, finish, parser_of, say
 from wire import Target
 
@@ -58,13 +58,9 @@ def measure_obo(report: Report, server: BareServer, size: Size, say: Callable[[s
             _arms(server.target(era, answer)) as arms,
         ):
             medians = medians_of(arms, size)
-            static, ours = medians[STATIC], medians[ON_BEHALF]
-            report.add_figure("on behalf p50", variant, STATIC, "µs", [1e6 * one for one in static])
-            added = [1e6 * (mine - theirs) for mine, theirs in zip(ours, static, strict=True)]
-            report.add_figure("on behalf adds", variant, ON_BEHALF, "µs", added, GOAL)
+            record_added(report, "on behalf", variant, medians, (ON_BEHALF, STATIC), GOAL)
             alone = [1e6 * one for one in medians[EXCHANGE]]
             report.add_figure("on behalf, by itself", variant, EXCHANGE, "µs", alone)
-            report.add_ratio("on behalf p50", variant, (ON_BEHALF, STATIC), (ours, static))
 
 
 @contextlib.contextmanager

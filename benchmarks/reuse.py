@@ -71,6 +71,31 @@ def medians_of(arms: Arms, size: Size) -> dict[str, list[float]]:
     return medians
 
 
+def record_added(
+    report: Report,
+    what: str,
+    variant: str,
+    medians: dict[str, list[float]],
+    pair: tuple[str, str],
+    goal: float | None = None,
+) -> None:
+    """Record how long a call takes by one way, and how much more by another.
+
+    Args:
+        report: Where to.
+        what: What is compared.
+        variant: The era and form of answers.
+        medians: What :func:`medians_of` returned.
+        pair: The way that takes more, and that which it is held against.
+        goal: Microseconds that it may take more.
+    """
+    ours, theirs = medians[pair[0]], medians[pair[1]]
+    report.add_figure(f"{what} p50", variant, pair[1], "µs", [1e6 * one for one in theirs])
+    added = [1e6 * (mine - other) for mine, other in zip(ours, theirs, strict=True)]
+    report.add_figure(f"{what} adds", variant, pair[0], "µs", added, goal)
+    report.add_ratio(f"{what} p50", variant, pair, (ours, theirs))
+
+
 def _record(report: Report, variant: str, medians: dict[str, list[float]]) -> None:
     direct = medians[CLIENT]
     report.add_figure("reuse p50", variant, CLIENT, "µs", [1e6 * one for one in direct])

@@ -10,7 +10,7 @@ import wire
 from bare import BareServer
 from calls import VARIANTS, Size
 from report import Report
-from reuse import Arms, medians_of
+from reuse import Arms, medians_of, record_added
 from wire import Target
 
 STATIC = "a static bearer token"
@@ -32,11 +32,7 @@ def measure_signed_in(
             _arms(server.target(era, answer)) as arms,
         ):
             medians = medians_of(arms, size)
-            static, ours = medians[STATIC], medians[SIGNED_IN]
-            report.add_figure("signed in p50", variant, STATIC, "µs", [1e6 * one for one in static])
-            added = [1e6 * (mine - theirs) for mine, theirs in zip(ours, static, strict=True)]
-            report.add_figure("signed in adds", variant, SIGNED_IN, "µs", added)
-            report.add_ratio("signed in p50", variant, (SIGNED_IN, STATIC), (ours, static))
+            record_added(report, "signed in", variant, medians, (SIGNED_IN, STATIC))
 
 
 @contextlib.contextmanager

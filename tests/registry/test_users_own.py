@@ -20,6 +20,7 @@ from mcpsync.errors import (
 from mcpsync.registry import Roles, ServersRegistry
 from mcpsync.registry.permissions import OF_THE_REGISTRY
 from mcpsync.stores import SQLiteUserServers
+from mcpsync.stores.user_servers import EVERYBODY
 from mcpsync.testing import FakeClock, LocalServer
 from support.workers import Worker
 
@@ -73,6 +74,13 @@ def registry(
 def url_of(registry: ServersRegistry, name: str, user: str | None) -> str | None:
     config = registry.get_server_config(name, user)
     return None if config is None else config.url  # type: ignore[union-attr]
+
+
+def share(database: SQLiteUserServers, name: str, author: str, user: str = EVERYBODY) -> None:
+    """Share a server of an author's."""
+    entry = database.find(name, author)
+    assert entry is not None
+    database.share(entry, user)
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -300,9 +308,7 @@ def test_whose_it_is_and_who_may_only_use_it_is_in_the_configuration(
     registry: ServersRegistry, database: SQLiteUserServers
 ) -> None:
     registry.add_server("notes", {"url": URL}, user="ada")
-    entry = database.find("notes", "ada")
-    assert entry is not None
-    database.share(entry, "bob")
+    share(database, "notes", "ada", "bob")
     mine, shared = (registry.require("notes", each) for each in ("ada", "bob"))
     assert (mine.author, mine.consume_only) == ("ada", False)
     assert (shared.author, shared.consume_only) == ("ada", True)
@@ -395,9 +401,7 @@ def test_whom_it_is_shared_with_uses_it_and_does_not_change_it(
     registry: ServersRegistry, database: SQLiteUserServers
 ) -> None:
     registry.add_server("notes", {"url": URL}, user="ada")
-    entry = database.find("notes", "ada")
-    assert entry is not None
-    database.share(entry, "bob")
+    share(database, "notes", "ada", "bob")
     assert url_of(registry, "notes", "bob") == URL
     with pytest.raises(NotPermitted):
         registry.update_server("notes", {"url": "https://b.example.com"}, user="bob")
@@ -492,9 +496,7 @@ def test_a_server_is_sent_tokens_as_long_as_its_author_may_say_so(
     registry: ServersRegistry, database: SQLiteUserServers, roles: dict[str, str]
 ) -> None:
     config = registry.add_server("notes", {"url": URL, **OBO}, user="root")
-    entry = database.find("notes", "root")
-    assert entry is not None
-    database.share(entry)
+    share(database, "notes", "root")
     gate = registry.obo_gate
     assert gate.may_use_obo("notes", config)
     assert not gate.may_use_obo("crm", config)
@@ -568,9 +570,7 @@ def test_a_users_server_that_is_in_the_way_of_an_operators_later_one_is_left_out
         manager = manager_with()
         registry = manager.registry
         registry.add_server(own, {"url": theirs.url}, user="ada")
-        entry = database.find(own, "ada")
-        assert entry is not None
-        database.share(entry)
+        share(database, own, "ada")
         registry.add_server(later, {"url": ours.url, "scope": "app"})
         with manager.connection(later):
             keys = manager.get_server_tool_functions("bob", later)
@@ -591,9 +591,7 @@ def test_of_two_users_servers_that_meet_the_keys_of_one_lead_to_it_and_the_other
         manager = manager_with()
         for name, author in (("b", "ada"), ("a_mcp_b", "eve")):
             manager.registry.add_server(name, {"url": server.url}, user=author)
-            entry = database.find(name, author)
-            assert entry is not None
-            database.share(entry, "bob")
+            share(database, name, author, "bob")
         with manager.connection("b", user="bob"), manager.connection("a_mcp_b", user="bob"):
             keys = manager.get_server_tool_functions("bob", "b")
             assert keys

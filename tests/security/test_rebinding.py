@@ -14,12 +14,14 @@ from mcpsync._runtime.deadline import Deadline
 from mcpsync.http import Fetcher, reset_pools
 from mcpsync.security.guard import Guard
 from mcpsync.testing import LocalServer
-from security.world import World
+from security.world import World, world
 from support.names import NameServer
 from transports import ws_peer
 from transports.door import LONG
 from transports.peer import RawServer, always, response
 from transports.sse_peer import ScriptedSSE
+
+__all__ = ["world"]
 
 NAME = "rebind.example"
 HERE, METADATA = ["127.0.0.1"], ["169.254.169.254"]
@@ -30,13 +32,6 @@ def names() -> Iterator[NameServer]:
     names = NameServer({NAME: [HERE, METADATA], "twice.example": [HERE, HERE, ["10.0.0.5"]]})
     yield names
     names.close()
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, names: NameServer) -> Iterator[World]:
-    world = World(monkeypatch, names)
-    yield world
-    world.close()
 
 
 def manager_of(url: str, port: int, **config: Any) -> MCPManager:
