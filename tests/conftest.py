@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     gone = [item for item in items if item.get_closest_marker("once")]
     items[:] = [item for item in items if not item.get_closest_marker("once")]
     config.hook.pytest_deselected(items=gone)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the tests themselves out of what the collector goes through while they run."""
+    gc.collect()
+    gc.freeze()
 
 
 def _first_to_write(note: Path, text: str) -> str:

@@ -49,7 +49,10 @@ def check(file: str | None, *, connect: bool, timeout: float, **options: Any) ->
     found = try_yaml(path)
     settings: dict[str, Any] = {**read_settings(path)}
     good = {name: each for name, each in found.items() if not isinstance(each, MCPSyncError)}
-    with MCPManager(good, **settings) as manager, logging_on_stderr(options["verbose"]):
+    with (
+        MCPManager(good, connect_attempts=1, **settings) as manager,
+        logging_on_stderr(options["verbose"]),
+    ):
         inspections: Mapping[str, Inspection] = {}
         if connect:
             cancel = Cancellation()

@@ -17,6 +17,7 @@ import pytest
 from . import processes
 
 PATIENCE = 5.0
+LITTLE = 0.015
 _FDS = Path("/proc/self/fd")
 
 
@@ -63,11 +64,14 @@ def leftovers(before: Snapshot, patience: float = PATIENCE) -> list[str]:
         with contextlib.suppress(RuntimeError):  # it is being started at this very moment
             thread.join(max(0.0, give_up - time.monotonic()))
     _forget_servers()
+    pause = 0.001
     while (now := Snapshot.take()) and (found := _difference(before, now)):
         if time.monotonic() > give_up:
             return found
-        gc.collect()
-        time.sleep(0.01)
+        if pause > LITTLE:  # looking through all there is takes longer than most need to end
+            gc.collect()
+        time.sleep(pause)
+        pause = min(2 * pause, 2 * LITTLE)
     return []
 
 
