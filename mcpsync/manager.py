@@ -25,6 +25,7 @@ from .client.options import (
     checked_timeout,
 )
 from .config import ServerConfig, as_user
+from .config.documents import read_document
 from .config.loading import load_yaml
 from .config.settings import read_settings
 from .connections import (
@@ -211,7 +212,8 @@ class MCPManager(Calling, Offering, Authorizing, Inspecting):
         Raises:
             ConfigurationError: The file, or a configuration in it, is wrong.
         """
-        return cls(load_yaml(path), **{**read_settings(path), **options})
+        document = read_document(path)
+        return cls(load_yaml(document), **{**read_settings(document), **options})
 
     # -- lending ----------------------------------------------------------------------------------
 

@@ -10,10 +10,11 @@ import click
 
 from .._runtime.cancel import Cancellation
 from ..config import ServerConfig, read_settings, try_yaml
-from ..config.predicates import facts_of
+from ..config.documents import read_document
 from ..errors import ConfigurationError, MCPSyncError
 from ..manager import MCPManager
 from ..registry import Inspection
+from ..registry.inspector import why_not_to_be_connected
 from ..registry.registry import INSPECTIONS_TIMEOUT
 from . import exits
 from .options import CONFIG_VARIABLE, some_options
@@ -46,8 +47,9 @@ def check(file: str | None, *, connect: bool, timeout: float, **options: Any) ->
     left again.
     """
     path = _file(file)
-    found = try_yaml(path)
-    settings: dict[str, Any] = {**read_settings(path)}
+    document = read_document(path)
+    found = try_yaml(document)
+    settings: dict[str, Any] = {**read_settings(document)}
     good = {name: each for name, each in found.items() if not isinstance(each, MCPSyncError)}
     with (
         MCPManager(good, connect_attempts=1, **settings) as manager,
@@ -125,7 +127,4 @@ class _Checked(NamedTuple):
             return f"{tools}, {seen.init_duration:.2f} s"
         if seen.requires_oauth:
             return "its users have to sign in"
-        facts = facts_of(config)
-        why = facts.user_scope_reason or ("it needs a user's values" if facts.templated else "")
-        why = why or "'startup' is false"
-        return f"not connected to: {why}"
+        return f"not connected to: {why_not_to_be_connected(config)}"

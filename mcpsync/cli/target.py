@@ -18,8 +18,8 @@ from ..config import (
     StdioServerConfig,
     load_yaml,
     parse_server,
-    read_servers,
 )
+from ..config.documents import read_document
 from ..errors import ConfigurationError, ServerNotFound
 from ..http import Authorizer, AuthorizerSource
 from .options import Settings
@@ -82,13 +82,14 @@ def _configured(name: str, path: str | None) -> Target:
             "up in; --config names another."
         )
     source = DEFAULT_CONFIG if path is None else path
-    servers = read_servers(source)
+    document = read_document(source)
+    servers = document.servers
     if name not in servers:
         near = difflib.get_close_matches(name, servers, n=1)
         names = ", ".join(servers) or "none"
         hint = f"Did you mean {near[0]!r}?" if near else f"It has: {names}."
         raise ServerNotFound(f"{source} has no server of this name. {hint}", server_name=name)
-    return Target(load_yaml(source, only=name)[name], name)
+    return Target(load_yaml(document, only=name)[name], name)
 
 
 def timeout_of(target: Target, settings: Settings) -> float:

@@ -2,7 +2,7 @@
 
 from .fields import ApiKeyConfig, CustomUserVar, OboConfig
 from .fingerprint import fingerprint
-from .loading import load_servers, load_yaml, read_servers, try_yaml
+from .loading import load_servers, load_yaml, try_yaml
 from .names import (
     normalize_server_name,
     oauth_tool_name,
@@ -63,7 +63,6 @@ __all__ = [
     "oauth_tool_name",
     "parse_server",
     "parse_user_server",
-    "read_servers",
     "read_settings",
     "requires_ephemeral_user_connection",
     "requires_oauth_machinery",

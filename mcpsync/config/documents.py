@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeGuard
 
 from ..errors import ConfigurationError
 from .parsing import SPELLINGS
@@ -55,13 +55,19 @@ class Document:
         )
 
 
-def read_document(path: str | os.PathLike[str]) -> Document:
-    """Read a YAML or JSON file.
+Source: TypeAlias = str | os.PathLike[str] | Document
+"""A file, or what was read of it."""
+
+
+def read_document(path: Source) -> Document:
+    """Read a YAML or JSON file; what was read already is returned as it is.
 
     Raises:
         ConfigurationError: It cannot be read, is too large, is neither, has a key twice, or
             describes no servers.
     """
+    if isinstance(path, Document):
+        return path
     shown = os.fspath(path)
     text = _read(Path(path))
     written, lines = _from_json(shown, text) or _from_yaml(shown, text)

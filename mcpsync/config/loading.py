@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .dialects import from_foreign
-from .documents import Document, read_document
+from .documents import Document, Source, read_document
 from .fields import LONGEST_NAME
 from .parsing import parse_server
 from .placeholders import NEVER, expand
@@ -41,7 +41,7 @@ def load_servers(
 
 
 def load_yaml(
-    path: str | os.PathLike[str],
+    path: Source,
     *,
     environment: Mapping[str, str] | None = None,
     only: str | None = None,
@@ -52,7 +52,7 @@ def load_yaml(
     are milliseconds.
 
     Args:
-        path: The file.
+        path: The file, or what :func:`read_document` returned of it.
         environment: As :func:`load_servers`.
         only: The one server to load; the others may be wrong, and need no variables.
 
@@ -69,7 +69,7 @@ def load_yaml(
 
 
 def try_yaml(
-    path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None
+    path: Source, *, environment: Mapping[str, str] | None = None
 ) -> dict[str, ServerConfig | ConfigurationError]:
     """Load the servers of a file as :func:`load_yaml` does, and say of each that is wrong why.
 
@@ -84,15 +84,6 @@ def try_yaml(
         except ConfigurationError as error:
             found[str(name)] = error
     return found
-
-
-def read_servers(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """Return what a YAML or JSON file says of each server, as it was written.
-
-    Raises:
-        ConfigurationError: The file cannot be read, is neither, or describes no servers.
-    """
-    return read_document(path).servers
 
 
 def check_name(name: object) -> None:

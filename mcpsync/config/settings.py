@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigurationError
-from .documents import SETTINGS, read_document
+from .documents import SETTINGS, Source, read_document
 from .parsing import nearest
 
 _KEYWORDS = {
@@ -19,7 +18,7 @@ _KEYWORDS = {
 _WITHOUT_EFFECT = {"catalogRecovery"}
 
 
-def read_settings(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
+def read_settings(path: Source) -> dict[str, tuple[str, ...]]:
     """Return what a file says below ``mcpSettings``, as keywords: those that are there.
 
     These are ``allowed_domains`` and ``allowed_addresses``; each entry is checked where it is used.

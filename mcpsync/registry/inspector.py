@@ -222,8 +222,17 @@ def sign_in_as_said(config: ServerConfig) -> bool | None:
 
 def is_to_be_connected(config: ServerConfig) -> bool:
     """Whether a server can be connected to with nobody there: nothing in it is a user's. [seed]"""
+    return why_not_to_be_connected(config) is None
+
+
+def why_not_to_be_connected(config: ServerConfig) -> str | None:
+    """Return why a server is not connected to with nobody there; None if it can be."""
     facts = facts_of(config)
-    return config.startup and facts.user_scope_reason is None and not facts.templated
+    if facts.user_scope_reason is not None:
+        return facts.user_scope_reason
+    if facts.templated:
+        return "it needs a user's values"
+    return None if config.startup else "'startup' is false"
 
 
 def _ask_what_it_is(connection: Connection, scope: CallScope) -> Any:

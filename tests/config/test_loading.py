@@ -11,8 +11,8 @@ from mcpsync.config import (
     StdioServerConfig,
     load_servers,
     load_yaml,
-    read_servers,
 )
+from mcpsync.config.documents import read_document
 from mcpsync.errors import ConfigurationError, PlaceholderError
 
 URL = "https://crm.example.com/mcp"
@@ -134,7 +134,7 @@ def test_a_file_has_its_servers_under_either_key(write, key, timeout, as_path):
 
 def test_what_a_file_says_can_be_read_as_it_was_written(write):
     path = write("servers: {crm: {url: '${MISSING}', tmieout: 5}}")
-    assert read_servers(path) == {"crm": {"url": "${MISSING}", "tmieout": 5}}
+    assert read_document(path).servers == {"crm": {"url": "${MISSING}", "tmieout": 5}}
 
 
 def test_our_own_key_wins_over_that_of_the_desktops(write):
