@@ -16,10 +16,8 @@ from .clients import ClientCredentials as Client
 from .clients import known_method, preferred_method
 from .machines import Asked, GrantOptions, MachineGrant
 from .metadata import ServerMetadata
-from .token_endpoint import ClientKey, TokenEndpoint
+from .token_endpoint import JWT_BEARER, TOKEN_EXCHANGE, ClientKey, TokenEndpoint
 
-JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
 ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105
 ID_JAG: Final = "urn:ietf:params:oauth:token-type:id-jag"
 

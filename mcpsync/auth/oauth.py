@@ -16,8 +16,8 @@ from .._runtime.fork import after_fork_in_child
 from ..errors import AuthorizationRequired, ConfigurationError, OAuthError
 from ..http import Authorizer, Fetcher
 from ..http.settings import origin_of
-from ..security.addresses import Reach, is_loopback
-from ..security.guard import AddressPolicy
+from ..security.addresses import is_loopback
+from ..security.guard import Guard
 from ..stores import MemoryStore, Store
 from .ceremony import Ceremony
 from .codes import Returned
@@ -241,11 +241,6 @@ def returned_in(answer: Answer) -> Returned:
     )
 
 
-def reach_beside(url: str) -> Reach:
-    """Return where those may be whom the server at *url* names: on this machine if it is there."""
-    return "loopback" if is_loopback(origin_of(url)[1]) else "public"
-
-
 def fetcher_beside(
     url: str,
     session: Session | None,
@@ -262,7 +257,7 @@ def fetcher_beside(
         said: Further URLs that are the operator's own words; None where he did not say.
     """
     trusted = [url, *(each for each in said if each is not None)]
-    policy = AddressPolicy(reach_beside(url))
+    policy = Guard().for_named(True, is_loopback(origin_of(url)[1]))
     return Fetcher(session=session, policy=policy, headers=headers, trusted=trusted)
 
 

@@ -41,15 +41,22 @@ from .obo_tokens import (
     resolve_obo_token,
 )
 from .scopes import Scopes, split
-from .token_endpoint import PASSING, ClientKey, TokenEndpoint, agreed, is_token, refused
+from .token_endpoint import (
+    JWT_BEARER,
+    PASSING,
+    TOKEN_EXCHANGE,
+    ClientKey,
+    TokenEndpoint,
+    agreed,
+    is_token,
+    refused,
+)
 
 if TYPE_CHECKING:
     from ..http.settings import Session
 
 __all__ = ["GraphTokenService", "OboToken", "OboTokenService", "OpenIDToken", "resolve_obo_token"]
 
-JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105
 JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 RETRY_DELAY: Final = 0.3  # seconds [seed 4.2]

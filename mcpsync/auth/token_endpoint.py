@@ -25,6 +25,8 @@ ASSERTION_LIFETIME: Final = 300  # seconds
 LONGEST: Final = 365 * 24 * 3600.0  # seconds that a token may say it lasts
 PASSING: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 MAX_TOKEN: Final = 64 * 1024  # characters
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693
 NONCE_WANTED: Final = "use_dpop_nonce"
 
 

@@ -80,8 +80,7 @@ def shadowed_names(names: Iterable[str]) -> dict[str, str]:
 
 def takes_keys(name: str, names: Iterable[str]) -> bool:
     """Whether a server called *name* would have keys that belong to one of *names*."""
-    others = [each for each in names if each != name]
-    return bool(set(shadowed_names([*others, name])) - set(shadowed_names(others)) - {name})
+    return name in shadowed_names([*names, name]).values()
 
 
 def oauth_tool_name(server: str) -> str:

@@ -161,9 +161,7 @@ class ToolCatalogues:
             user_id: To whom the keys would be shown; None for the application.
         """
         taker = server_of_key(tool_key("tool", server_name), self._names(user_id))
-        if taker == server_name:
-            taker = None
-        if taker is None:
+        if taker is None or taker == server_name:
             return False
         pair = server_name, taker
         with self._lock:

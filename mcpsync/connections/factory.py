@@ -366,8 +366,9 @@ class ConnectionFactory:
         """
         if isinstance(config, StdioServerConfig):
             return self._session
-        known = self._settings.get(name) if config is options.config else None
-        if known is not None and known[0] is config:
+        is_shared = config is options.config
+        known = self._settings.get(name)
+        if is_shared and known is not None and known[0] is config:
             return known[1]
         is_operators = is_where_the_operator_says(config)
         settings = settings_for(
@@ -376,7 +377,7 @@ class ConnectionFactory:
             policy=self._guard.for_server(is_operators),
             abroad=self._guard.abroad(is_operators),
         )
-        if config is options.config:
+        if is_shared:
             self._settings[name] = config, settings
         return settings
 

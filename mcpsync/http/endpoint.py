@@ -133,9 +133,10 @@ class HttpEndpoint:
                 request, response = once(url)
             if response.status not in REDIRECTS:
                 return response
-            url, abroad = self._redirected(url, response)
-            if abroad is not None and hop < self._most_redirects:
-                return abroad._within(self._most_redirects - hop - 1).send(  # noqa: SLF001
+            left = self._most_redirects - hop - 1
+            url, abroad = self._redirected(url, response, left)
+            if abroad is not None and left >= 0:
+                return abroad.send(
                     method,
                     body,
                     kept_abroad(headers),
@@ -329,8 +330,13 @@ class HttpEndpoint:
         jar: CookieJar = self._jar
         extract_cookies_to_jar(jar, request, raw)  # type: ignore[no-untyped-call]
 
-    def _redirected(self, url: str, response: HttpResponse) -> tuple[str, HttpEndpoint | None]:
-        """Return where *response* leads; with an endpoint for it if that is another origin."""
+    def _redirected(
+        self, url: str, response: HttpResponse, left: int
+    ) -> tuple[str, HttpEndpoint | None]:
+        """Return where *response* leads; with an endpoint for it if that is another origin.
+
+        That follows as many redirects as are *left*.
+        """
         location = response.headers.get("location", "")
         status = response.status
         response.finish_soon()
@@ -344,7 +350,7 @@ class HttpEndpoint:
             why = "only those within one origin are"
             if self._may_leave:
                 try:
-                    return target, self._abroad(target)
+                    return target, self._abroad(target, left)
                 except (RefusedError, ConfigurationError) as error:
                     why = error.message.rstrip(".")
         # Who is shown a secret may put it into a path: of whom we do not follow the host will do.
@@ -356,15 +362,12 @@ class HttpEndpoint:
             status=status,
         )
 
-    def _abroad(self, target: str) -> HttpEndpoint:
+    def _abroad(self, target: str, most_redirects: int) -> HttpEndpoint:
         """Return an endpoint for another origin, whose exchanges end with this one's."""
         made = HttpEndpoint(settings_abroad(self._settings, target), self.limits)
         made._active, made._closed_by = self._active, self._closed_by
+        made._most_redirects = most_redirects
         return made
-
-    def _within(self, most_redirects: int) -> HttpEndpoint:
-        self._most_redirects = most_redirects
-        return self
 
     def _refuse_bearer(self, request: PreparedRequest) -> None:
         value = str(request.headers.get("authorization", ""))

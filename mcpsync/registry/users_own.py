@@ -178,9 +178,8 @@ class UsersOwn:
         taken = list(self._taken(user_id))
         if name in taken:
             raise ConfigurationError("there is a server of that name.", server_name=name)
-        others = [*taken, *(other for other in self.names(user_id) if other != name)]
-        before, after = shadowed_names(others), shadowed_names([*others, name])
-        if set(after) - set(before):
+        others = [*taken, *self.names(user_id)]
+        if name in shadowed_names([*others, name]) or takes_keys(name, others):
             raise ConfigurationError(
                 "its tools, or another server's, would be taken for those of the other.",
                 server_name=name,
