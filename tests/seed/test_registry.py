@@ -221,6 +221,7 @@ def test_the_time_for_each_server_is_limited_and_a_slow_one_blocks_no_start(
             began = time.monotonic()
             found = manager.inspect_servers(timeout=0.5)
             assert time.monotonic() - began < 5
+            assert found["quick"].connected
             assert found["quick"].error is None
             assert isinstance(found["slow"].error, MCPSyncError)
             assert manager.call_tool("quick", "add", {"a": 1, "b": 2}).structured_content
